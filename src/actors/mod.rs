@@ -1,0 +1,1 @@
+//! Dispatcher, session, queue, user and history actors.

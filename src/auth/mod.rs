@@ -1,0 +1,1 @@
+//! Who is calling, and may they: SigV4 verification, temporary keys, access decisions.

@@ -1,0 +1,1 @@
+//! The traits behind which state lives, and the embedded backend.

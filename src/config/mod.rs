@@ -1,0 +1,1 @@
+//! Typed configuration in layers, and every limit.

@@ -1,0 +1,1 @@
+//! Seals messages for a session and opens them again (SEMANTICS 5).

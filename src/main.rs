@@ -1,0 +1,3 @@
+//! The `fanfare` binary: parse, run, exit with a documented code.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The wires: one module per protocol; wires know nothing of each other.
