@@ -1,1 +1,3 @@
 //! Dispatcher, session, queue, user and history actors.
+
+pub mod queue;

@@ -1,1 +1,5 @@
 //! Who is calling, and may they: SigV4 verification, temporary keys, access decisions.
+
+pub mod caller;
+
+pub use caller::{Access, Caller, Denied, Grant};

@@ -1,1 +1,17 @@
 //! The pure core: ids, targets, messages, queue attributes, history rules. No I/O, no actors, no serde.
+
+pub mod error;
+pub mod history;
+pub mod ids;
+pub mod message;
+pub mod queue;
+pub mod session;
+pub mod target;
+pub mod time;
+
+pub use error::{QueueError, StoreError};
+pub use ids::{
+    AccountId, IdentityId, MessageId, QueueName, QueueNo, Seq, SessionId, SessionKey, UserId,
+};
+pub use target::Target;
+pub use time::{Clock, Timestamp};

@@ -1,0 +1,1 @@
+//! The embedded backend: one fjall database in this process.
