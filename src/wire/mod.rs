@@ -1,1 +1,64 @@
 //! The wires: one module per protocol; wires know nothing of each other.
+//!
+//! A request comes in through the front door, which finds the route or operation, verifies the signature,
+//! makes the access decision and only then calls the wire with the [`Grant`] in hand.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::Method;
+use actix_web::http::header::HeaderMap;
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+
+use crate::auth::{Access, Grant};
+
+pub mod sqs;
+
+/// A verified request with its access decision.
+#[derive(Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// The path as sent, still percent-encoded.
+    pub raw_path: String,
+    /// The query as sent, still percent-encoded, without `?`.
+    pub raw_query: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The `Host` header or `:authority`: the host that answers name in URLs they hand out.
+    pub host: String,
+    /// The whole body.
+    pub body: Bytes,
+    /// `x-amzn-RequestId` of the answer.
+    pub request_id: uuid::Uuid,
+    /// Proof of the access decision.
+    pub grant: Grant,
+}
+
+/// How an answer is computed. Handlers run on the worker that took the request.
+pub type Handler<S> = fn(Arc<S>, Call) -> LocalBoxFuture<'static, HttpResponse>;
+
+/// An operation of an RPC-style AWS wire (`X-Amz-Target` or `Action` names it).
+pub struct Operation<S> {
+    /// The name, as in `AmazonSQS.{name}`.
+    pub name: &'static str,
+    /// What it asks of the caller.
+    pub access: Access,
+    /// What it does.
+    pub handler: Handler<S>,
+}
+
+/// A route of a REST-style wire.
+pub struct Route<S> {
+    /// Methods that it answers.
+    pub methods: &'static [Method],
+    /// Path pattern, segments in braces are parameters: `/notify/user/{user}`.
+    pub path: &'static str,
+    /// What it asks of the caller.
+    pub access: Access,
+    /// What it does.
+    pub handler: Handler<S>,
+}
