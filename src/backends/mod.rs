@@ -110,10 +110,11 @@ pub enum Recipients {
 
 /// Messages in queues.
 pub trait QueueStore: Send + Sync + 'static {
-    /// Everything a queue has. Reads from disk: not for an event loop when the queue may be long.
+    /// Everything a queue has. Reads from disk: not for an event loop when the queue may be long. Bodies beyond
+    /// the first MiB are left empty: ask [`QueueStore::body`] when they are needed.
     fn load(&self, source: QueueSource, now: Timestamp) -> Result<LoadedQueue, StoreError>;
 
-    /// Messages after `after`, ascending by `seq`, broadcasts included.
+    /// Messages after `after`, ascending by `seq`, broadcasts included. Bodies as with [`QueueStore::load`].
     fn newer(
         &self,
         source: QueueSource,
@@ -123,6 +124,9 @@ pub trait QueueStore: Send + Sync + 'static {
 
     /// A message's text; `None` if it is gone.
     fn body(&self, queue: QueueNo, seq: Seq, origin: Origin) -> Result<Option<Bytes>, StoreError>;
+
+    /// Whether the queue has `limit` messages of its own, or more.
+    fn is_full(&self, queue: QueueNo, limit: u64, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Commits changes to one queue, in order. Resolves to the `seq` of each [`Change::Send`], in order.
     fn commit(&self, queue: QueueNo, changes: Vec<Change>) -> Commit<Vec<Seq>>;
