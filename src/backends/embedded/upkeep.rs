@@ -187,6 +187,8 @@ impl Keeper {
         keyspace.major_compact().map_err(failed)?;
         self.tables.garbage[table as usize].store(0, Ordering::Relaxed);
         self.expired[table as usize] = 0;
+        // A compaction that ran already makes the database skip this one: look again before believing it.
+        self.next_look[table as usize] = Instant::now();
         self.compacted[table as usize] = Instant::now();
         metrics::counter!("fanfare_store_compactions_total").increment(1);
         tracing::debug!(table = table.name(), garbage, took = ?started.elapsed(), "compacted");
