@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::committer::Growth;
-use super::keys::{self, scope};
+use super::keys::{self, scope, tag};
 use super::members::{Membership, memberships};
-use super::records::{EntryRow, corrupt, message_id};
+use super::records::{EntryRow, PromiseRow, corrupt, message_id};
 use super::tables::{Table, View};
 use super::tx::Tx;
 use super::{Embedded, codec};
-use crate::backends::{Commit, HistoryStore, ReadMark, Touched};
+use crate::backends::{Commit, HistoryStore, ReadMark, Receipts};
 use crate::domain::history::{Audience, EntryMeta, NewEntry};
 use crate::domain::message::Origin;
 use crate::domain::{Seq, StoreError, Timestamp, UserId};
@@ -32,7 +32,12 @@ impl HistoryStore for Embedded {
         let view = self.tables.view();
         let mut reader = Reader {
             now,
-            read: marks(&view, user)?,
+            // Only entries that were given out can be marked: what is newer than those has no marks.
+            read: if after == Seq(0) {
+                marks(&view, user)?
+            } else {
+                HashSet::new()
+            },
             found: Vec::new(),
         };
         let own = keys::of_user(scope::USER, user);
@@ -88,6 +93,39 @@ impl HistoryStore for Embedded {
                 Ok(())
             })
     }
+
+    fn promise(&self, receipts: Receipts) -> Commit<Seq> {
+        self.committer.submit(Growth::Grows, 256, move |tx| {
+            let seq = tx.next_seq();
+            let value = codec::encode(&PromiseRow::new(&receipts), codec::NEVER);
+            tx.put(
+                Table::Registry,
+                keys::key(tag::PROMISE, &[&seq.0.to_be_bytes()]),
+                value,
+            );
+            Ok(seq)
+        })
+    }
+
+    fn promised(&self) -> Result<Vec<(Seq, Receipts)>, StoreError> {
+        let rows = self.tables.view().prefix(Table::Registry, &[tag::PROMISE]);
+        rows.map(|row| {
+            let (key, value) = row?;
+            let seq = keys::trailing_seq(&key).ok_or_else(|| corrupt("promise key"))?;
+            Ok((seq, codec::decode::<PromiseRow<'_>>(&value)?.receipts()?))
+        })
+        .collect()
+    }
+
+    fn kept(&self, promise: Seq) -> Commit<()> {
+        self.committer.submit(Growth::Frees, 32, move |tx| {
+            tx.remove(
+                Table::Registry,
+                keys::key(tag::PROMISE, &[&promise.0.to_be_bytes()]),
+            );
+            Ok(())
+        })
+    }
 }
 
 fn append(tx: &mut Tx<'_>, to: Audience, entry: &NewEntry) -> Seq {
@@ -107,7 +145,6 @@ fn append(tx: &mut Tx<'_>, to: Audience, entry: &NewEntry) -> Seq {
                     keys::user_row(scope::USER, user, seq),
                     value.clone(),
                 );
-                tx.touch(Touched::User(user));
             }
         }
         Audience::Account(account) => {
@@ -116,11 +153,9 @@ fn append(tx: &mut Tx<'_>, to: Audience, entry: &NewEntry) -> Seq {
                 keys::logged(Origin::Account(account), seq),
                 value,
             );
-            tx.touch(Touched::HistoryOfAccount(account));
         }
         Audience::Everyone => {
             tx.put(Table::History, keys::logged(Origin::Everyone, seq), value);
-            tx.touch(Touched::HistoryOfEveryone);
         }
     }
     seq

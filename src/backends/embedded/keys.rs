@@ -29,6 +29,8 @@ pub(super) mod tag {
     pub const PURGE: u8 = b'P';
     /// Broadcast cursors by queue.
     pub const CURSOR: u8 = b'C';
+    /// Receipts promised and not yet made.
+    pub const PROMISE: u8 = b'J';
     /// Counter leases by queue.
     pub const LEASE: u8 = b'L';
 }

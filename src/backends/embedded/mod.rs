@@ -49,6 +49,8 @@ pub struct StoreOptions {
     pub sizes: StoreSizes,
     /// How often expired data is looked for.
     pub sweep_interval: Duration,
+    /// A table with more expired or removed bytes than this, and than a quarter of its size, is compacted.
+    pub compact_after_bytes: u64,
     /// How long history entries live: how long it is remembered which users had sessions.
     pub user_message_ttl: Duration,
 }
@@ -103,13 +105,8 @@ impl Embedded {
         let committer = Committer::start(tables.clone(), next_seq, space, on_touched, on_failure)
             .map_err(|error| OpenError::Folder(dir.clone(), error))?;
         let committer = Arc::new(committer);
-        let upkeep = Upkeep::start(
-            tables.clone(),
-            committer.clone(),
-            clock,
-            options.sweep_interval,
-        )
-        .map_err(|error| OpenError::Folder(dir.clone(), error))?;
+        let upkeep = Upkeep::start(tables.clone(), committer.clone(), clock, options)
+            .map_err(|error| OpenError::Folder(dir.clone(), error))?;
         Ok(Self {
             tables,
             committer,

@@ -133,9 +133,9 @@ fn deliver(tx: &mut Tx<'_>, to: Recipients, message: &NewMessage) -> Seq {
                 }
             };
             let seq = tx.next_seq();
-            for queue in queues {
+            for (queue, expires) in queues {
                 let body = body.map_or(BodyRow::Here(&message.body), |seq| BodyRow::Shared(seq.0));
-                put_message(tx, queue, seq, message, body);
+                put_message(tx, queue, seq, message, body, expires);
             }
             seq
         }
@@ -160,12 +160,19 @@ fn broadcast(tx: &mut Tx<'_>, origin: Origin, message: &NewMessage) -> Seq {
     seq
 }
 
-fn put_message(tx: &mut Tx<'_>, queue: QueueNo, seq: Seq, message: &NewMessage, body: BodyRow<'_>) {
+fn put_message(
+    tx: &mut Tx<'_>,
+    queue: QueueNo,
+    seq: Seq,
+    message: &NewMessage,
+    body: BodyRow<'_>,
+    expires: Timestamp,
+) {
     let row = MessageRow::new(message, body);
     tx.put(
         Table::Messages,
         keys::message(queue, seq),
-        codec::encode(&row, message.expires),
+        codec::encode(&row, expires),
     );
     tx.depth(queue, 1);
     tx.touch(Touched::Queue(queue));
@@ -209,7 +216,14 @@ fn apply(tx: &mut Tx<'_>, queue: QueueNo, changes: Vec<Change>) -> Result<Vec<Se
 
 fn send(tx: &mut Tx<'_>, queue: QueueNo, message: &NewMessage) -> Seq {
     let seq = tx.next_seq();
-    put_message(tx, queue, seq, message, BodyRow::Here(&message.body));
+    put_message(
+        tx,
+        queue,
+        seq,
+        message,
+        BodyRow::Here(&message.body),
+        message.expires,
+    );
     if let Some(dedup) = message.dedup.as_deref() {
         let group = message.group.as_deref();
         let row = DedupRow {
@@ -256,7 +270,7 @@ fn relocate(
     message.visible_at = message.sent;
     delete(tx, queue, seq, origin);
     let moved = tx.next_seq();
-    put_message(tx, to, moved, &message, row.body);
+    put_message(tx, to, moved, &message, row.body, expires);
     if let Some(state) = state {
         // The receive count goes on; the rest of the state belonged to the old queue's receives.
         let state = MessageState {

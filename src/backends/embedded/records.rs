@@ -8,6 +8,7 @@ use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::backends::{Receipts, Unread};
 use crate::domain::message::{AttributeValue, MessageAttribute, MessageState, NewMessage, Origin};
 use crate::domain::queue::{DedupScope, QueueAttributes, QueueRecord, RedrivePolicy};
 use crate::domain::session::{Credentials, EnvelopeVersion, Session};
@@ -399,6 +400,47 @@ pub(super) struct EntryRow<'a> {
     pub(super) created: u64,
     pub(super) kind: Option<&'a str>,
     pub(super) json: &'a [u8],
+}
+
+/// Receipts promised and not yet made.
+#[derive(Encode, BorrowDecode)]
+pub(super) struct PromiseRow<'a> {
+    user: i64,
+    which: UnreadRow<'a>,
+}
+
+#[derive(Encode, BorrowDecode)]
+enum UnreadRow<'a> {
+    Ids(Vec<&'a str>),
+    AsOf(u64),
+}
+
+impl<'a> PromiseRow<'a> {
+    pub(super) fn new(receipts: &'a Receipts) -> Self {
+        let which = match &receipts.which {
+            Unread::Ids(ids) => UnreadRow::Ids(ids.iter().map(MessageId::as_str).collect()),
+            Unread::AsOf(at) => UnreadRow::AsOf(at.0),
+        };
+        Self {
+            user: receipts.user.0,
+            which,
+        }
+    }
+
+    pub(super) fn receipts(&self) -> Result<Receipts, StoreError> {
+        let which = match &self.which {
+            UnreadRow::Ids(ids) => Unread::Ids(
+                ids.iter()
+                    .map(|id| message_id(id))
+                    .collect::<Result<_, _>>()?,
+            ),
+            UnreadRow::AsOf(at) => Unread::AsOf(Timestamp(*at)),
+        };
+        Ok(Receipts {
+            user: UserId(self.user),
+            which,
+        })
+    }
 }
 
 fn session_key(account: i64, session: &str) -> Result<SessionKey, StoreError> {

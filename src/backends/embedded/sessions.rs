@@ -8,7 +8,7 @@ use super::records::{SessionKeyRow, SessionRow, corrupt};
 use super::tables::Table;
 use super::tx::Tx;
 use super::{Embedded, catalog, codec, members};
-use crate::backends::{Commit, Opened, Renewal, SessionRegistry};
+use crate::backends::{Commit, Opened, Renewal, SessionRegistry, Touched};
 use crate::config::limits;
 use crate::domain::queue::{QueueAttributes, QueueRecord};
 use crate::domain::session::{OpenSession, Session, SessionRoute};
@@ -88,6 +88,11 @@ impl SessionRegistry for Embedded {
                 Some(old) => refresh(tx, old, open, user_ttl)?,
                 None => create(tx, open)?,
             };
+            let route = before.as_ref().map(Session::route);
+            tx.touch(Touched::Opened {
+                session: session.route(),
+                before: route,
+            });
             Ok(Opened { session, before })
         })
     }
@@ -289,6 +294,7 @@ fn remove(tx: &mut Tx<'_>, old: &Session, forget_at: Timestamp) -> Result<(), St
         keys::key(tag::IDENTITY, &[old.identity.as_str().as_bytes()]),
     );
     catalog::remove(tx, &old.queue_name, old.queue);
+    tx.touch(Touched::Closed(old.route()));
     match old.user {
         Some(user) => members::leave(tx, user, old.key.account, forget_at),
         None => Ok(()),

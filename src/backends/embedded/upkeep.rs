@@ -9,21 +9,18 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::catalog::NAME_REST;
-use super::codec;
 use super::committer::{Committer, Growth};
 use super::keys::tag;
 use super::tables::{Table, Tables};
+use super::{StoreOptions, codec};
 use crate::backends::Commit;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 /// Rows removed by one job.
 const CHUNK: usize = 1000;
 
-/// A table is compacted when garbage is more than this part of it …
+/// A table is compacted when garbage is more than this part of it, and more than is configured …
 const GARBAGE_SHARE: u64 = 4;
-
-/// … and more than this, in bytes …
-const GARBAGE_BYTES: u64 = 8 << 20;
 
 /// … or when there is some and this much time has passed.
 const GARBAGE_AGE: Duration = Duration::from_secs(600);
@@ -43,7 +40,7 @@ impl Upkeep {
         tables: Arc<Tables>,
         committer: Arc<Committer>,
         clock: Clock,
-        interval: Duration,
+        options: &StoreOptions,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let now = Instant::now();
@@ -51,7 +48,8 @@ impl Upkeep {
             tables,
             committer,
             clock,
-            interval,
+            interval: options.sweep_interval,
+            compact_after_bytes: options.compact_after_bytes,
             compacted: [now; 5],
             next_look: [now; 5],
             expired: [0; 5],
@@ -82,6 +80,7 @@ struct Keeper {
     committer: Arc<Committer>,
     clock: Clock,
     interval: Duration,
+    compact_after_bytes: u64,
     /// When each table was last compacted.
     compacted: [Instant; 5],
     /// When each table is next looked through for expired rows.
@@ -175,7 +174,10 @@ impl Keeper {
         let keyspace = self.tables.keyspace(table);
         let garbage = self.tables.garbage[table as usize].load(Ordering::Relaxed)
             + self.expired[table as usize];
-        let much = garbage > GARBAGE_BYTES.max(keyspace.disk_space() / GARBAGE_SHARE);
+        let much = garbage
+            > self
+                .compact_after_bytes
+                .max(keyspace.disk_space() / GARBAGE_SHARE);
         let old = garbage > 0
             && self.compacted[table as usize].elapsed() > GARBAGE_AGE.max(self.interval);
         if !(much || old) {
