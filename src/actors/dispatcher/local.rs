@@ -18,7 +18,10 @@ pub struct Dispatchers {
 impl Dispatchers {
     /// None yet; each worker's starts with its first message.
     pub fn new(neighbours: Neighbours) -> Self {
-        Self { neighbours: Arc::new(neighbours), by_thread: Arc::default() }
+        Self {
+            neighbours: Arc::new(neighbours),
+            by_thread: Arc::default(),
+        }
     }
 
     /// Asks this worker's dispatcher.
@@ -35,7 +38,11 @@ impl Dispatchers {
     /// This worker's dispatcher; a new one if it has none, or if the last one died of a panic.
     fn here(&self) -> Addr<Dispatcher> {
         let thread = std::thread::current().id();
-        if let Some(address) = self.by_thread.get(&thread).filter(|address| address.connected()) {
+        if let Some(address) = self
+            .by_thread
+            .get(&thread)
+            .filter(|address| address.connected())
+        {
             return address.clone();
         }
         let address = Dispatcher::new(self.neighbours.clone()).start();

@@ -14,7 +14,9 @@ use crate::backends::{QueueCatalog, QueueStore, Recipients, SessionRegistry};
 use crate::config::limits;
 use crate::domain::history::{Audience, NewEntry};
 use crate::domain::message::NewMessage;
-use crate::domain::{Clock, MessageId, QueueName, QueueNo, SessionId, StoreError, Target, Timestamp, UserId};
+use crate::domain::{
+    Clock, MessageId, QueueName, QueueNo, SessionId, StoreError, Target, Timestamp, UserId,
+};
 use crate::envelope::ascii_json;
 
 pub mod local;
@@ -102,7 +104,10 @@ struct Found {
 impl Neighbours {
     /// Routes a message, and answers once it is on disk everywhere.
     async fn dispatch(&self, message: Dispatch) -> Result<Dispatched, DispatchError> {
-        let Dispatch { posted, fallback_id } = message;
+        let Dispatch {
+            posted,
+            fallback_id,
+        } = message;
         let now = self.clock.now();
         let message_id = match posted.message_id.clone().or(fallback_id) {
             Some(id) => id,
@@ -136,7 +141,12 @@ impl Neighbours {
         delivered?;
         kept?;
         metrics::counter!("fanfare_messages_dispatched_total").increment(1);
-        Ok(Dispatched { message_id, sessions: plan.sessions, queues: plan.names, refused: plan.refused })
+        Ok(Dispatched {
+            message_id,
+            sessions: plan.sessions,
+            queues: plan.names,
+            refused: plan.refused,
+        })
     }
 
     async fn deliver(&self, to: Recipients, body: Bytes, now: Timestamp) -> Result<(), StoreError> {
@@ -163,14 +173,22 @@ impl Neighbours {
     fn resolve(&self, posted: &Posted, now: Timestamp) -> Result<Plan, DispatchError> {
         let target = &posted.target;
         let mut plan = match target {
-            Target { account: None, user: None, session: None } => Plan {
+            Target {
+                account: None,
+                user: None,
+                session: None,
+            } => Plan {
                 recipients: Recipients::Everyone,
                 audience: Some(Audience::Everyone),
                 sessions: self.routes.sessions(),
                 names: self.first_names(None)?,
                 refused: Vec::new(),
             },
-            Target { account: Some(account), user: None, session: None } => Plan {
+            Target {
+                account: Some(account),
+                user: None,
+                session: None,
+            } => Plan {
                 recipients: Recipients::Account(*account),
                 audience: Some(Audience::Account(*account)),
                 sessions: self.routes.sessions_of_account(*account),
@@ -185,15 +203,25 @@ impl Neighbours {
         if plan.sessions == 0 {
             // A broadcast to nobody is no row in a log that nobody will read.
             plan.recipients = Recipients::Queues(Vec::new());
-            plan.audience = plan.audience.filter(|audience| matches!(audience, Audience::Users(_)));
+            plan.audience = plan
+                .audience
+                .filter(|audience| matches!(audience, Audience::Users(_)));
         }
         Ok(plan)
     }
 
     /// Queues of the first sessions a broadcast reaches.
-    fn first_names(&self, account: Option<crate::domain::AccountId>) -> Result<Vec<QueueName>, StoreError> {
-        let sessions = self.registry.list(account, None, limits::ANSWERED_QUEUE_URLS)?;
-        Ok(sessions.into_iter().map(|session| session.queue_name).collect())
+    fn first_names(
+        &self,
+        account: Option<crate::domain::AccountId>,
+    ) -> Result<Vec<QueueName>, StoreError> {
+        let sessions = self
+            .registry
+            .list(account, None, limits::ANSWERED_QUEUE_URLS)?;
+        Ok(sessions
+            .into_iter()
+            .map(|session| session.queue_name)
+            .collect())
     }
 
     /// A user's sessions, or a session.
@@ -234,10 +262,19 @@ impl Neighbours {
 
     fn sessions_of_user(&self, target: &Target, user: UserId) -> Vec<Found> {
         let wanted = |session: &routes::UserSession| {
-            target.account.is_none_or(|account| account == session.account)
-                && target.session.as_ref().is_none_or(|id| *id == session.session)
+            target
+                .account
+                .is_none_or(|account| account == session.account)
+                && target
+                    .session
+                    .as_ref()
+                    .is_none_or(|id| *id == session.session)
         };
-        let sessions = self.routes.sessions_of_user(user).into_iter().filter(wanted);
+        let sessions = self
+            .routes
+            .sessions_of_user(user)
+            .into_iter()
+            .filter(wanted);
         sessions
             .map(|session| Found {
                 queue: session.queue,
@@ -249,11 +286,20 @@ impl Neighbours {
     }
 
     /// Sessions of an id, in one account or in any, and their users.
-    fn sessions_by_id(&self, target: &Target, now: Timestamp) -> Result<(Vec<Found>, Vec<UserId>), StoreError> {
-        let Some(id) = &target.session else { return Ok((Vec::new(), Vec::new())) };
+    fn sessions_by_id(
+        &self,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<(Vec<Found>, Vec<UserId>), StoreError> {
+        let Some(id) = &target.session else {
+            return Ok((Vec::new(), Vec::new()));
+        };
         let mut sessions = self.registry.by_id(id)?;
         sessions.retain(|session| {
-            session.ttl > now && target.account.is_none_or(|account| account == session.key.account)
+            session.ttl > now
+                && target
+                    .account
+                    .is_none_or(|account| account == session.key.account)
         });
         let mut users: Vec<UserId> = sessions.iter().filter_map(|session| session.user).collect();
         users.sort_unstable();

@@ -50,8 +50,9 @@ impl Posted {
     /// # Errors
     /// [`InvalidMessage`], naming what is wrong.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidMessage> {
-        let not_an_object =
-            |error: serde_json::Error| InvalidMessage::NotAnObject(format!("the message must be a JSON object: {error}"));
+        let not_an_object = |error: serde_json::Error| {
+            InvalidMessage::NotAnObject(format!("the message must be a JSON object: {error}"))
+        };
         serde_json::from_slice::<Strict>(json).map_err(not_an_object)?;
         let Fields(fields) = serde_json::from_slice(json).map_err(not_an_object)?;
         Self::from_fields(fields)
@@ -61,11 +62,15 @@ impl Posted {
     ///
     /// # Errors
     /// [`InvalidMessage`] for a repeated name or a routing field of the wrong form.
-    pub fn from_texts(texts: impl IntoIterator<Item = (String, String)>) -> Result<Self, InvalidMessage> {
+    pub fn from_texts(
+        texts: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, InvalidMessage> {
         let mut fields: Vec<(String, Box<RawValue>)> = Vec::new();
         for (name, text) in texts {
             if fields.iter().any(|(other, _)| *other == name) {
-                return Err(InvalidMessage::NotAnObject(format!("the field {name} is given twice")));
+                return Err(InvalidMessage::NotAnObject(format!(
+                    "the field {name} is given twice"
+                )));
             }
             let value = serde_json::value::to_raw_value(&text).expect("a text is a JSON value");
             fields.push((name, value));
@@ -74,9 +79,20 @@ impl Posted {
     }
 
     fn from_fields(fields: Vec<(String, Box<RawValue>)>) -> Result<Self, InvalidMessage> {
-        let find = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.get());
-        let session = find("sessionId").map(|raw| text("sessionId", raw)).transpose()?.flatten();
-        let message_id = find("messageId").map(|raw| text("messageId", raw)).transpose()?.flatten();
+        let find = |name: &str| {
+            fields
+                .iter()
+                .find(|(field, _)| field == name)
+                .map(|(_, value)| value.get())
+        };
+        let session = find("sessionId")
+            .map(|raw| text("sessionId", raw))
+            .transpose()?
+            .flatten();
+        let message_id = find("messageId")
+            .map(|raw| text("messageId", raw))
+            .transpose()?
+            .flatten();
         let invalid = |field, reason| InvalidMessage::Field { field, reason };
         let target = Target {
             account: integer("accountId", find("accountId"))?.map(AccountId),
@@ -90,7 +106,13 @@ impl Posted {
             .transpose()?;
         let kind = find("_type").and_then(|raw| serde_json::from_str::<Box<str>>(raw).ok());
         let sqs_only = find("_sqs_only").is_some();
-        Ok(Self { target, message_id, sqs_only, kind, fields })
+        Ok(Self {
+            target,
+            message_id,
+            sqs_only,
+            kind,
+            fields,
+        })
     }
 
     /// Sets a routing field from the path, over what the message itself says.
@@ -111,7 +133,13 @@ impl Posted {
 
     /// The message as JSON, with its id.
     pub fn to_json(&self, message_id: &MessageId) -> String {
-        let mut out = String::with_capacity(64 + self.fields.iter().map(|(name, raw)| name.len() + raw.get().len() + 4).sum::<usize>());
+        let mut out = String::with_capacity(
+            64 + self
+                .fields
+                .iter()
+                .map(|(name, raw)| name.len() + raw.get().len() + 4)
+                .sum::<usize>(),
+        );
         out.push('{');
         for (name, raw) in self.fields.iter().filter(|(name, _)| name != "messageId") {
             push_text(&mut out, name);
@@ -126,7 +154,8 @@ impl Posted {
     }
 
     fn put(&mut self, name: &str, value: &(impl serde::Serialize + ?Sized)) {
-        let value = serde_json::value::to_raw_value(value).expect("numbers and texts are JSON values");
+        let value =
+            serde_json::value::to_raw_value(value).expect("numbers and texts are JSON values");
         match self.fields.iter_mut().find(|(field, _)| field == name) {
             Some((_, old)) => *old = value,
             None => self.fields.push((name.to_owned(), value)),
@@ -140,12 +169,17 @@ fn push_text(out: &mut String, text: &str) {
 
 /// A routing number: an integer, or a text of one, as query strings and old producers send.
 fn integer(field: &'static str, raw: Option<&str>) -> Result<Option<i64>, InvalidMessage> {
-    let Some(raw) = raw.filter(|raw| *raw != "null") else { return Ok(None) };
+    let Some(raw) = raw.filter(|raw| *raw != "null") else {
+        return Ok(None);
+    };
     let number = match serde_json::from_str::<&str>(raw) {
         Ok(text) => text.parse().ok(),
         Err(_) => serde_json::from_str(raw).ok(),
     };
-    number.map(Some).ok_or(InvalidMessage::Field { field, reason: "must be an integer of 64 bits".into() })
+    number.map(Some).ok_or(InvalidMessage::Field {
+        field,
+        reason: "must be an integer of 64 bits".into(),
+    })
 }
 
 /// A routing text: a text, or an integer taken as one.
@@ -158,7 +192,10 @@ fn text(field: &'static str, raw: &str) -> Result<Option<String>, InvalidMessage
     }
     match serde_json::from_str::<i64>(raw) {
         Ok(number) => Ok(Some(number.to_string())),
-        Err(_) => Err(InvalidMessage::Field { field, reason: "must be a text or an integer".into() }),
+        Err(_) => Err(InvalidMessage::Field {
+            field,
+            reason: "must be a text or an integer".into(),
+        }),
     }
 }
 
@@ -228,7 +265,9 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = map.next_key::<String>()? {
             map.next_value::<Strict>()?;
             if seen.len() >= limits::MESSAGE_KEYS {
-                return Err(A::Error::custom("more keys than an object of a message may have"));
+                return Err(A::Error::custom(
+                    "more keys than an object of a message may have",
+                ));
             }
             if let Some(key) = seen.replace(key) {
                 return Err(A::Error::custom(format!("the key {key:?} is given twice")));
@@ -250,24 +289,39 @@ mod tests {
     fn values_stay_as_they_were_written() {
         let text = r#"{"n":12345678901234567890123,"f":1.10,"nested":{"b":[1, {"a":null}]},"e":"é\u00e9😀"}"#;
         let posted = Posted::parse(text.as_bytes()).expect("valid");
-        assert_eq!(json(&posted), format!("{},\"messageId\":\"m1\"}}", &text[..text.len() - 1]));
+        assert_eq!(
+            json(&posted),
+            format!("{},\"messageId\":\"m1\"}}", &text[..text.len() - 1])
+        );
     }
 
     #[test]
     fn the_path_wins_over_the_body() {
         let mut posted = Posted::parse(br#"{"userId":1,"messageId":"x","a":1}"#).expect("valid");
         assert_eq!(posted.message_id, MessageId::parse("x").ok());
-        posted.set(Target { account: Some(AccountId(5)), user: Some(UserId(2)), session: None });
+        posted.set(Target {
+            account: Some(AccountId(5)),
+            user: Some(UserId(2)),
+            session: None,
+        });
         assert_eq!(posted.target.user, Some(UserId(2)));
-        assert_eq!(json(&posted), r#"{"userId":2,"a":1,"accountId":5,"messageId":"m1"}"#);
+        assert_eq!(
+            json(&posted),
+            r#"{"userId":2,"a":1,"accountId":5,"messageId":"m1"}"#
+        );
     }
 
     #[test]
     fn routing_fields_may_be_texts_of_numbers() {
-        let posted = Posted::parse(br#"{"accountId":"5","userId":-7,"sessionId":12,"_sqs_only":null}"#).expect("valid");
+        let posted =
+            Posted::parse(br#"{"accountId":"5","userId":-7,"sessionId":12,"_sqs_only":null}"#)
+                .expect("valid");
         assert_eq!(posted.target.account, Some(AccountId(5)));
         assert_eq!(posted.target.user, Some(UserId(-7)));
-        assert_eq!(posted.target.session.as_ref().map(SessionId::as_str), Some("12"));
+        assert_eq!(
+            posted.target.session.as_ref().map(SessionId::as_str),
+            Some("12")
+        );
         assert!(posted.sqs_only);
         let none = Posted::parse(br#"{"accountId":null,"sessionId":null}"#).expect("valid");
         assert_eq!(none.target, Target::default());
@@ -297,7 +351,10 @@ mod tests {
 
     #[test]
     fn query_texts_become_fields() {
-        let texts = [("a".to_owned(), "1\"".to_owned()), ("_type".to_owned(), "t".to_owned())];
+        let texts = [
+            ("a".to_owned(), "1\"".to_owned()),
+            ("_type".to_owned(), "t".to_owned()),
+        ];
         let posted = Posted::from_texts(texts).expect("valid");
         assert_eq!(json(&posted), r#"{"a":"1\"","_type":"t","messageId":"m1"}"#);
         assert_eq!(posted.kind.as_deref(), Some("t"));

@@ -52,7 +52,8 @@ impl Routes {
     /// Adds a session.
     pub fn add(&self, route: &SessionRoute) {
         self.sessions.fetch_add(1, Ordering::Relaxed);
-        self.longest_retention_secs.fetch_max(route.retention.as_secs(), Ordering::Relaxed);
+        self.longest_retention_secs
+            .fetch_max(route.retention.as_secs(), Ordering::Relaxed);
         *self.accounts.entry(route.key.account).or_default() += 1;
         if let Some(user) = route.user {
             let session = UserSession {
@@ -75,13 +76,15 @@ impl Routes {
             *count
         });
         if left == Some(0) {
-            self.accounts.remove_if(&route.key.account, |_, count| *count == 0);
+            self.accounts
+                .remove_if(&route.key.account, |_, count| *count == 0);
         }
         let Some(user) = route.user else { return };
         if let Some(mut sessions) = self.users.get_mut(&user) {
             sessions.retain(|session| session.queue != route.queue);
         }
-        self.users.remove_if(&user, |_, sessions| sessions.is_empty());
+        self.users
+            .remove_if(&user, |_, sessions| sessions.is_empty());
     }
 
     /// How many sessions there are.
@@ -96,7 +99,10 @@ impl Routes {
 
     /// The user's sessions.
     pub fn sessions_of_user(&self, user: UserId) -> Vec<UserSession> {
-        self.users.get(&user).map(|sessions| sessions.clone()).unwrap_or_default()
+        self.users
+            .get(&user)
+            .map(|sessions| sessions.clone())
+            .unwrap_or_default()
     }
 
     /// How long a message to many sessions is kept.
@@ -108,7 +114,10 @@ impl Routes {
 impl UserSession {
     /// Account and id.
     pub fn key(&self) -> SessionKey {
-        SessionKey { account: self.account, session: self.session.clone() }
+        SessionKey {
+            account: self.account,
+            session: self.session.clone(),
+        }
     }
 }
 
@@ -138,12 +147,21 @@ mod tests {
         routes.follow(&opened(route(1, "a", Some(7), 10), None));
         routes.follow(&opened(route(1, "b", Some(7), 11), None));
         routes.follow(&opened(route(2, "c", None, 12), None));
-        assert_eq!((routes.sessions(), routes.sessions_of_account(AccountId(1))), (3, 2));
+        assert_eq!(
+            (routes.sessions(), routes.sessions_of_account(AccountId(1))),
+            (3, 2)
+        );
         assert_eq!(routes.sessions_of_user(UserId(7)).len(), 2);
         routes.follow(&Touched::Closed(route(1, "a", Some(7), 10)));
         routes.follow(&Touched::Closed(route(1, "b", Some(7), 11)));
-        assert_eq!((routes.sessions(), routes.sessions_of_account(AccountId(1))), (1, 0));
-        assert!(routes.users.is_empty() && routes.accounts.len() == 1, "nothing is left behind");
+        assert_eq!(
+            (routes.sessions(), routes.sessions_of_account(AccountId(1))),
+            (1, 0)
+        );
+        assert!(
+            routes.users.is_empty() && routes.accounts.len() == 1,
+            "nothing is left behind"
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, MailboxError, Message, ResponseFuture};
+use actix::{
+    Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, MailboxError, Message, ResponseFuture,
+};
 
 use crate::backends::HistoryStore;
 use crate::config::limits;
@@ -39,7 +41,11 @@ impl Actor for Historian {
 impl Handler<Append> for Historian {
     type Result = ResponseFuture<Result<(), StoreError>>;
 
-    fn handle(&mut self, Append { audience, entry }: Append, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        Append { audience, entry }: Append,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         let kept = self.store.append(audience, entry);
         Box::pin(async move { kept.await.map(drop) })
     }
@@ -64,7 +70,10 @@ impl Historians {
             arbiter: arbiter.clone(),
             address: Mutex::new(spawn(store, arbiter)),
         });
-        Self { store: store.clone(), shards: shards.collect() }
+        Self {
+            store: store.clone(),
+            shards: shards.collect(),
+        }
     }
 
     /// Hands an entry to its shard; the answer comes when it is on disk.

@@ -43,7 +43,16 @@ impl Users {
         arbiters: Vec<ArbiterHandle>,
     ) -> Self {
         let active = DashMap::new();
-        Self { inner: Arc::new(Inner { store, dispatchers, clock, idle_after, arbiters, active }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                dispatchers,
+                clock,
+                idle_after,
+                arbiters,
+                active,
+            }),
+        }
     }
 
     /// Entries of a user's history, newest first.
@@ -66,7 +75,11 @@ impl Users {
     ///
     /// # Errors
     /// As [`Users::page`].
-    pub async fn set_read(&self, user: UserId, which: Unread) -> Result<Vec<MessageId>, StoreError> {
+    pub async fn set_read(
+        &self,
+        user: UserId,
+        which: Unread,
+    ) -> Result<Vec<MessageId>, StoreError> {
         self.ask(user, || SetRead(which.clone())).await
     }
 
@@ -90,7 +103,11 @@ impl Users {
         Ok(())
     }
 
-    fn ask<M, T>(&self, user: UserId, message: impl Fn() -> M) -> impl Future<Output = Result<T, StoreError>>
+    fn ask<M, T>(
+        &self,
+        user: UserId,
+        message: impl Fn() -> M,
+    ) -> impl Future<Output = Result<T, StoreError>>
     where
         M: Message<Result = Result<T, StoreError>> + Send + 'static,
         T: Send + 'static,
@@ -129,8 +146,21 @@ impl Users {
             let (store, dispatchers) = (inner.store.clone(), inner.dispatchers.clone());
             let (clock, idle_after) = (inner.clock, inner.idle_after);
             // A newer actor of the same user may have taken the place: only one that is gone is taken out.
-            let forget = move || drop(inner.active.remove_if(&user, |_, address| !address.connected()));
-            User::new(user, store, dispatchers, clock, idle_after, Box::new(forget))
+            let forget = move || {
+                drop(
+                    inner
+                        .active
+                        .remove_if(&user, |_, address| !address.connected()),
+                )
+            };
+            User::new(
+                user,
+                store,
+                dispatchers,
+                clock,
+                idle_after,
+                Box::new(forget),
+            )
         })
     }
 }

@@ -55,12 +55,27 @@ impl User {
         idle_after: Duration,
         on_stop: Box<dyn FnOnce()>,
     ) -> Self {
-        let core = Core { user, store, dispatchers, clock, state: RefCell::default() };
-        Self { core: Rc::new(core), idle_after, last_used: Instant::now(), promises: 0, on_stop: Some(on_stop) }
+        let core = Core {
+            user,
+            store,
+            dispatchers,
+            clock,
+            state: RefCell::default(),
+        };
+        Self {
+            core: Rc::new(core),
+            idle_after,
+            last_used: Instant::now(),
+            promises: 0,
+            on_stop: Some(on_stop),
+        }
     }
 
     /// Runs an operation alone: the next message waits until it is done.
-    fn alone<T: 'static, F>(&mut self, operation: impl FnOnce(Rc<Core>) -> F) -> AtomicResponse<Self, T>
+    fn alone<T: 'static, F>(
+        &mut self,
+        operation: impl FnOnce(Rc<Core>) -> F,
+    ) -> AtomicResponse<Self, T>
     where
         F: Future<Output = T> + 'static,
     {
@@ -106,7 +121,10 @@ impl Handler<GetPage> for User {
         self.alone(|core| async move {
             core.catch_up().await?;
             let (entries, more) = core.state.borrow().page(&query);
-            let next = entries.last().filter(|_| more).map(|entry| (entry.created, entry.seq));
+            let next = entries
+                .last()
+                .filter(|_| more)
+                .map(|entry| (entry.created, entry.seq));
             let mut texts = Vec::with_capacity(entries.len());
             for entry in entries {
                 // An entry whose text is gone expired a moment ago.
@@ -114,7 +132,10 @@ impl Handler<GetPage> for User {
                     texts.push((entry, text));
                 }
             }
-            Ok(Page { entries: texts, next })
+            Ok(Page {
+                entries: texts,
+                next,
+            })
         })
     }
 }
@@ -141,10 +162,17 @@ impl Handler<SetRead> for User {
 impl Handler<SetReadLater> for User {
     type Result = AtomicResponse<Self, Result<(), StoreError>>;
 
-    fn handle(&mut self, SetReadLater(which): SetReadLater, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        SetReadLater(which): SetReadLater,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
         let address = ctx.address();
         self.alone(|core| async move {
-            let receipts = Receipts { user: core.user, which };
+            let receipts = Receipts {
+                user: core.user,
+                which,
+            };
             let promise = core.store.promise(receipts.clone()).await?;
             // Not waited for, and behind what was asked before it. Should the actor end first, the promise is
             // on disk and kept at the next start.
@@ -178,7 +206,8 @@ impl Core {
             // The first time it may be a whole day's history: not on the event loop.
             let (store, user) = (self.store.clone(), self.user);
             let read = tokio::task::spawn_blocking(move || store.entries(user, Seq(0), now));
-            read.await.map_err(|error| StoreError::Failed(error.to_string()))??
+            read.await
+                .map_err(|error| StoreError::Failed(error.to_string()))??
         } else {
             self.store.entries(self.user, newest, now)?
         };
@@ -230,7 +259,13 @@ impl Core {
             let mut pause = Duration::from_millis(50);
             loop {
                 let posted = Posted::parse(receipt.as_bytes()).expect("a receipt is a JSON object");
-                match dispatchers.dispatch(Dispatch { posted, fallback_id: None }).await {
+                match dispatchers
+                    .dispatch(Dispatch {
+                        posted,
+                        fallback_id: None,
+                    })
+                    .await
+                {
                     Ok(_) => return,
                     Err(error) => tracing::warn!(%error, "a receipt message waits"),
                 }

@@ -81,16 +81,30 @@ impl HistoryState {
     /// Entries newest first, and whether there are more.
     pub fn page(&self, query: &Query) -> (Vec<EntryMeta>, bool) {
         let from = (query.start.unwrap_or_default(), Seq(0));
-        let to = query.end.map_or((Timestamp(u64::MAX), Seq(u64::MAX)), |end| (end, Seq(u64::MAX)));
+        let to = query
+            .end
+            .map_or((Timestamp(u64::MAX), Seq(u64::MAX)), |end| {
+                (end, Seq(u64::MAX))
+            });
         if from > to {
             return (Vec::new(), false);
         }
         let shown = |entry: &&EntryMeta| {
-            query.before.is_none_or(|before| (entry.created, entry.seq) < before)
+            query
+                .before
+                .is_none_or(|before| (entry.created, entry.seq) < before)
                 && (query.kinds.is_empty()
-                    || entry.kind.as_deref().is_some_and(|kind| query.kinds.iter().any(|wanted| wanted == kind)))
+                    || entry
+                        .kind
+                        .as_deref()
+                        .is_some_and(|kind| query.kinds.iter().any(|wanted| wanted == kind)))
         };
-        let mut found = self.entries.range(from..=to).rev().map(|(_, entry)| entry).filter(shown);
+        let mut found = self
+            .entries
+            .range(from..=to)
+            .rev()
+            .map(|(_, entry)| entry)
+            .filter(shown);
         let page = found.by_ref().take(query.limit).cloned().collect();
         (page, found.next().is_some())
     }
@@ -98,12 +112,24 @@ impl HistoryState {
     /// The unread entries that are meant, oldest first.
     pub fn unread_of(&self, which: &Unread) -> Vec<(MessageId, ReadMark)> {
         let mark = |entry: &EntryMeta| {
-            let mark = ReadMark { seq: entry.seq, origin: entry.origin, expires: entry.expires };
+            let mark = ReadMark {
+                seq: entry.seq,
+                origin: entry.origin,
+                expires: entry.expires,
+            };
             (entry.message_id.clone(), mark)
         };
         let mut places: Vec<Place> = match which {
-            Unread::Ids(ids) => ids.iter().filter_map(|id| self.places.get(id)).copied().collect(),
-            Unread::AsOf(at) => self.entries.range(..=(*at, Seq(u64::MAX))).map(|(place, _)| *place).collect(),
+            Unread::Ids(ids) => ids
+                .iter()
+                .filter_map(|id| self.places.get(id))
+                .copied()
+                .collect(),
+            Unread::AsOf(at) => self
+                .entries
+                .range(..=(*at, Seq(u64::MAX)))
+                .map(|(place, _)| *place)
+                .collect(),
         };
         places.sort_unstable();
         places.dedup();
@@ -145,23 +171,41 @@ mod tests {
             message_id: MessageId::parse(id).expect("valid"),
             created,
             expires: created.plus(Duration::from_secs(100)),
-            kind: Some(if seq.is_multiple_of(2) { "even".into() } else { "odd".into() }),
+            kind: Some(if seq.is_multiple_of(2) {
+                "even".into()
+            } else {
+                "odd".into()
+            }),
             read: false,
         }
     }
 
     fn state(ids: &[&str]) -> HistoryState {
         let mut state = HistoryState::default();
-        state.learn(ids.iter().zip(1..).map(|(id, seq)| entry(seq, id)).collect());
+        state.learn(
+            ids.iter()
+                .zip(1..)
+                .map(|(id, seq)| entry(seq, id))
+                .collect(),
+        );
         state
     }
 
     fn ids(page: &(Vec<EntryMeta>, bool)) -> (Vec<&str>, bool) {
-        (page.0.iter().map(|entry| entry.message_id.as_str()).collect(), page.1)
+        (
+            page.0
+                .iter()
+                .map(|entry| entry.message_id.as_str())
+                .collect(),
+            page.1,
+        )
     }
 
     fn all() -> Query {
-        Query { limit: 10, ..Query::default() }
+        Query {
+            limit: 10,
+            ..Query::default()
+        }
     }
 
     #[test]
@@ -170,16 +214,47 @@ mod tests {
         let first = state.page(&Query { limit: 2, ..all() });
         assert_eq!(ids(&first), (vec!["c", "b"], true));
         let before = first.0.last().map(|entry| (entry.created, entry.seq));
-        assert_eq!(ids(&state.page(&Query { limit: 2, before, ..all() })), (vec!["a"], false));
+        assert_eq!(
+            ids(&state.page(&Query {
+                limit: 2,
+                before,
+                ..all()
+            })),
+            (vec!["a"], false)
+        );
     }
 
     #[test]
     fn bounds_are_inclusive_and_types_filter() {
         let state = state(&["a", "b", "c", "d"]);
         let (start, end) = (Some(Timestamp::from_secs(2)), Some(Timestamp::from_secs(3)));
-        assert_eq!(ids(&state.page(&Query { start, end, ..all() })).0, ["c", "b"]);
-        assert_eq!(ids(&state.page(&Query { kinds: vec!["even".into()], ..all() })).0, ["d", "b"]);
-        assert!(state.page(&Query { start: end, end: start, ..all() }).0.is_empty());
+        assert_eq!(
+            ids(&state.page(&Query {
+                start,
+                end,
+                ..all()
+            }))
+            .0,
+            ["c", "b"]
+        );
+        assert_eq!(
+            ids(&state.page(&Query {
+                kinds: vec!["even".into()],
+                ..all()
+            }))
+            .0,
+            ["d", "b"]
+        );
+        assert!(
+            state
+                .page(&Query {
+                    start: end,
+                    end: start,
+                    ..all()
+                })
+                .0
+                .is_empty()
+        );
     }
 
     #[test]
@@ -188,7 +263,10 @@ mod tests {
         state.mark_read(&[MessageId::parse("a").expect("valid")]);
         assert_eq!(state.unread(), 1);
         assert_eq!(state.learn(vec![entry(3, "a")]), [Seq(1)]);
-        assert_eq!((state.unread(), ids(&state.page(&all())).0), (2, vec!["a", "b"]));
+        assert_eq!(
+            (state.unread(), ids(&state.page(&all())).0),
+            (2, vec!["a", "b"])
+        );
     }
 
     #[test]
@@ -206,9 +284,16 @@ mod tests {
         let mut state = state(&["a", "b", "c"]);
         let id = |text: &str| MessageId::parse(text).expect("valid");
         let chosen = |state: &HistoryState, which| -> Vec<String> {
-            state.unread_of(&which).into_iter().map(|(id, _)| id.to_string()).collect()
+            state
+                .unread_of(&which)
+                .into_iter()
+                .map(|(id, _)| id.to_string())
+                .collect()
         };
-        assert_eq!(chosen(&state, Unread::AsOf(Timestamp::from_secs(2))), ["a", "b"]);
+        assert_eq!(
+            chosen(&state, Unread::AsOf(Timestamp::from_secs(2))),
+            ["a", "b"]
+        );
         state.mark_read(&[id("a")]);
         state.mark_read(&[id("a"), id("unknown")]);
         let named = Unread::Ids(vec![id("c"), id("a"), id("c"), id("unknown")]);
