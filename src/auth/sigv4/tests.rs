@@ -351,6 +351,19 @@ fn a_signature_has_one_spelling() {
     incomplete(signed.decide("sqs"));
 }
 
+#[test]
+fn every_digit_of_the_signature_counts() {
+    let good = sqs_get("/").signed("sqs", "host;x-amz-date", &plain_canonical("/", ""));
+    let start = good.headers.last().unwrap().1.len() - 64;
+    for at in start..start + 64 {
+        let mut changed = good.clone();
+        let value = &mut changed.headers.last_mut().unwrap().1;
+        let other = if &value[at..=at] == "0" { "1" } else { "0" };
+        value.replace_range(at..=at, other);
+        assert_eq!(changed.decide("sqs"), MISMATCH, "{at}");
+    }
+}
+
 fn with_payload(declared: &str, body: &str) -> Sent {
     let canonical = format!(
         "POST\n/\n\nhost:localhost\nx-amz-content-sha256:{declared}\nx-amz-date:{NOW}\n\nhost;x-amz-content-sha256;x-amz-date\n{declared}"
