@@ -1,0 +1,283 @@
+//! The steps of `cargo xtask test`, cheapest first, so that what breaks most often is seen first.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::places::Places;
+use crate::{fuzz, tidy, tools};
+
+/// One step: it passes with a note (empty for nothing to say) or fails with the reason. A step never skips itself:
+/// what cannot be checked is either a failure or a note that says so.
+#[derive(Debug)]
+pub struct Step {
+    /// The name for `--only`.
+    pub name: &'static str,
+    /// What it checks, in a few words.
+    pub about: &'static str,
+    /// Runs it.
+    pub run: fn(&Places) -> Result<String>,
+}
+
+/// Every step, in the order in which they run.
+pub const ALL: &[Step] = &[
+    Step {
+        name: "tidy",
+        about: "the structure of the source",
+        run: tidy::run,
+    },
+    Step {
+        name: "fmt",
+        about: "formatting",
+        run: fmt,
+    },
+    Step {
+        name: "clippy",
+        about: "lints, warnings are errors",
+        run: clippy,
+    },
+    Step {
+        name: "doc",
+        about: "rustdoc, warnings are errors",
+        run: doc,
+    },
+    Step {
+        name: "test",
+        about: "unit, property and integration tests",
+        run: test,
+    },
+    Step {
+        name: "deny",
+        about: "licences, bans, sources and advisories of the dependencies",
+        run: deny,
+    },
+    Step {
+        name: "py",
+        about: "the Python clients (JSON protocol)",
+        run: py,
+    },
+    Step {
+        name: "py-legacy",
+        about: "the old Python client (Query protocol)",
+        run: py_legacy,
+    },
+    Step {
+        name: "node",
+        about: "the JavaScript clients",
+        run: node,
+    },
+    Step {
+        name: "fuzz",
+        about: "a short run of every fuzz target",
+        run: fuzz::run,
+    },
+    Step {
+        name: "crash",
+        about: "kills, power cuts, full disks, failing syncs",
+        run: crash,
+    },
+];
+
+/// The integration test that takes minutes and has a step of its own.
+const CRASH_TEST: &str = "crash";
+
+/// The step called `name`.
+pub fn find(name: &str) -> Option<&'static Step> {
+    ALL.iter().find(|step| step.name == name)
+}
+
+fn fmt(places: &Places) -> Result<String> {
+    tools::run(&mut tools::cargo(places, &["fmt", "--all", "--check"]))?;
+    silent()
+}
+
+fn clippy(places: &Places) -> Result<String> {
+    let arguments = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    tools::run(&mut tools::cargo(places, &arguments))?;
+    silent()
+}
+
+fn doc(places: &Places) -> Result<String> {
+    let arguments = [
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--locked",
+    ];
+    tools::run(tools::cargo(places, &arguments).env("RUSTDOCFLAGS", "-D warnings"))?;
+    silent()
+}
+
+/// Everything `cargo test` runs except the crash tests. Named target by target, because cargo cannot leave one out.
+fn test(places: &Places) -> Result<String> {
+    let python = python(places, "py", "requirements.txt")?;
+    let mut arguments = ["test", "--workspace", "--locked", "--lib", "--bins"]
+        .map(str::to_owned)
+        .to_vec();
+    for name in integration_tests(&places.root.join("tests"))? {
+        if name != CRASH_TEST {
+            arguments.extend(["--test".to_owned(), name]);
+        }
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    tools::run(tools::cargo(places, &arguments).env("FANFARE_TEST_PYTHON", &python))?;
+    tools::run(&mut tools::cargo(
+        places,
+        &["test", "--workspace", "--locked", "--doc"],
+    ))?;
+    silent()
+}
+
+fn crash(places: &Places) -> Result<String> {
+    let arguments = [
+        "test",
+        "--locked",
+        "--test",
+        CRASH_TEST,
+        "--",
+        "--include-ignored",
+        "--nocapture",
+    ];
+    tools::run(&mut tools::cargo(places, &arguments))?;
+    silent()
+}
+
+/// The integration tests that cargo finds in a `tests` folder: `NAME.rs` and `NAME/main.rs`.
+fn integration_tests(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).context("cannot list tests")? {
+        let path = entry.context("cannot list tests")?.path();
+        let is_test = path.extension().is_some_and(|extension| extension == "rs")
+            || path.join("main.rs").exists();
+        if let (true, Some(name)) = (is_test, path.file_stem()) {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Licences, bans and sources need only the lock file. Advisories need a database from the network: where it cannot
+/// be fetched that is said, and nothing stale is used in its place.
+fn deny(places: &Places) -> Result<String> {
+    let program = tools::cargo_deny(places)?;
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(arguments).current_dir(&places.root);
+        command
+    };
+    tools::run(&mut command(&["check", "licenses", "bans", "sources"]))?;
+    if tools::succeeds(&mut command(&["fetch", "db"]))? {
+        tools::run(&mut command(&["check", "--disable-fetch", "advisories"]))?;
+        return Ok("advisories: checked against a database fetched just now".to_owned());
+    }
+    Ok("advisories: NOT CHECKED, database unreachable".to_owned())
+}
+
+fn py(places: &Places) -> Result<String> {
+    pytest(places, &python(places, "py", "requirements.txt")?, &[])
+}
+
+fn py_legacy(places: &Places) -> Result<String> {
+    pytest(
+        places,
+        &python(places, "py-legacy", "requirements-legacy.txt")?,
+        &["-m", "sqs_query"],
+    )
+}
+
+/// The interpreter with the packages that `tests/python/REQUIREMENTS` pins.
+fn python(places: &Places, name: &str, requirements: &str) -> Result<std::path::PathBuf> {
+    tools::python(places, name, &Path::new("tests/python").join(requirements))
+}
+
+fn pytest(places: &Places, python: &Path, arguments: &[&str]) -> Result<String> {
+    build_server(places)?;
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "pytest", "tests/python", "-q"])
+        .args(arguments);
+    tools::run(
+        command
+            .current_dir(&places.root)
+            .env("FANFARE_BIN", places.server()),
+    )?;
+    silent()
+}
+
+fn node(places: &Places) -> Result<String> {
+    let folder = places.root.join("tests/node");
+    tools::node_modules(places, &folder)?;
+    build_server(places)?;
+    let mut command = Command::new("node");
+    tools::run(
+        command
+            .arg("--test")
+            .current_dir(&folder)
+            .env("FANFARE_BIN", places.server()),
+    )?;
+    silent()
+}
+
+fn build_server(places: &Places) -> Result<()> {
+    tools::run(&mut tools::cargo(
+        places,
+        &["build", "--locked", "--bin", "fanfare"],
+    ))?;
+    ensure!(
+        places.server().exists(),
+        "the build left no {}",
+        places.server().display()
+    );
+    Ok(())
+}
+
+fn silent() -> Result<String> {
+    Ok(String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for (index, step) in ALL.iter().enumerate() {
+            assert!(
+                ALL[..index].iter().all(|earlier| earlier.name != step.name),
+                "{}",
+                step.name
+            );
+            assert!(find(step.name).is_some());
+        }
+        assert!(find("nothing").is_none());
+    }
+
+    #[test]
+    fn integration_tests_are_files_and_folders_with_a_main() {
+        let folder = std::env::temp_dir().join(format!("xtask-steps-{}", std::process::id()));
+        fs::create_dir_all(folder.join("served")).unwrap();
+        fs::create_dir_all(folder.join("python")).unwrap();
+        for file in [
+            "crash.rs",
+            "served/main.rs",
+            "python/conftest.py",
+            "README.md",
+        ] {
+            fs::write(folder.join(file), "").unwrap();
+        }
+        assert_eq!(integration_tests(&folder).unwrap(), ["crash", "served"]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
