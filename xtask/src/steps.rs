@@ -119,37 +119,37 @@ fn doc(places: &Places) -> Result<String> {
     silent()
 }
 
-/// Everything `cargo test` runs except the crash tests. Named target by target, because cargo cannot leave one out.
+/// Everything `cargo test --workspace` runs except the crash tests. The tests of the server are named one by one,
+/// because cargo cannot leave one out.
 fn test(places: &Places) -> Result<String> {
     let python = python(places, "py", "requirements.txt")?;
-    let mut arguments = ["test", "--workspace", "--locked", "--lib", "--bins"]
-        .map(str::to_owned)
-        .to_vec();
-    for name in integration_tests(&places.root.join("tests"))? {
-        if name != CRASH_TEST {
-            arguments.extend(["--test".to_owned(), name]);
-        }
+    let run = |arguments: &[&str]| {
+        let mut command = tools::cargo(places, &["test", "--locked"]);
+        tools::run(command.args(arguments).env("FANFARE_TEST_PYTHON", &python))
+    };
+    run(&["--workspace", "--exclude", "fanfare"])?;
+    let names = integration_tests(&places.root.join("tests"))?;
+    let mut arguments = vec!["--package", "fanfare", "--lib", "--bins"];
+    for name in names.iter().filter(|name| *name != CRASH_TEST) {
+        arguments.extend(["--test", name]);
     }
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    tools::run(tools::cargo(places, &arguments).env("FANFARE_TEST_PYTHON", &python))?;
-    tools::run(&mut tools::cargo(
-        places,
-        &["test", "--workspace", "--locked", "--doc"],
-    ))?;
+    run(&arguments)?;
+    run(&["--package", "fanfare", "--doc"])?;
     silent()
 }
 
+/// The crash tests, with their progress and the seeds to repeat them.
 fn crash(places: &Places) -> Result<String> {
-    let arguments = [
+    let test = [
         "test",
         "--locked",
+        "--package",
+        "fanfare",
         "--test",
         CRASH_TEST,
-        "--",
-        "--include-ignored",
-        "--nocapture",
     ];
-    tools::run(&mut tools::cargo(places, &arguments))?;
+    let mut command = tools::cargo(places, &test);
+    tools::run(command.args(["--", "--include-ignored", "--nocapture"]))?;
     silent()
 }
 
@@ -172,17 +172,25 @@ fn integration_tests(folder: &Path) -> Result<Vec<String>> {
 /// be fetched that is said, and nothing stale is used in its place.
 fn deny(places: &Places) -> Result<String> {
     let program = tools::cargo_deny(places)?;
-    let command = |arguments: &[&str]| {
+    let deny = |arguments: &[&str]| {
         let mut command = Command::new(&program);
         command.args(arguments).current_dir(&places.root);
         command
     };
-    tools::run(&mut command(&["check", "licenses", "bans", "sources"]))?;
-    if tools::succeeds(&mut command(&["fetch", "db"]))? {
-        tools::run(&mut command(&["check", "--disable-fetch", "advisories"]))?;
-        return Ok("advisories: checked against a database fetched just now".to_owned());
+    let check = [
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ];
+    tools::run(&mut deny(&check))?;
+    // Git's own message says why it cannot be fetched.
+    if tools::run(&mut deny(&["fetch", "db"])).is_err() {
+        return Ok("advisories: NOT CHECKED, database unreachable".to_owned());
     }
-    Ok("advisories: NOT CHECKED, database unreachable".to_owned())
+    tools::run(&mut deny(&["check", "--disable-fetch", "advisories"]))?;
+    Ok("advisories: checked against a database fetched just now".to_owned())
 }
 
 fn py(places: &Places) -> Result<String> {

@@ -48,19 +48,6 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Whether a command succeeds, its output kept off our terminal. `Err` when it cannot be run at all.
-pub fn succeeds(command: &mut Command) -> Result<bool> {
-    let shown = shown(command);
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    Ok(status
-        .with_context(|| format!("cannot run `{shown}`"))?
-        .success())
-}
-
 /// What a command prints on standard output.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
