@@ -1,7 +1,7 @@
 //! `cargo xtask`: the project's own tooling. `test` runs everything CI runs, `tidy` checks the structure of the source.
 
+mod env;
 mod fuzz;
-mod places;
 mod run;
 mod steps;
 mod tidy;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::places::Places;
+use crate::env::Env;
 
 const HELP: &str = "\
 cargo xtask test [OPTIONS]   run the steps below, cheapest first; the last line is `N passed, N failed`
@@ -42,11 +42,11 @@ fn main() -> ExitCode {
             run::list(steps::ALL);
             Ok(true)
         }
-        Command::Tidy => tidy::run(&Places::find()).map(|summary| {
+        Command::Tidy => tidy::run(&Env::find()).map(|summary| {
             println!("tidy: {summary}");
             true
         }),
-        Command::Test { only, fail_fast } => run::run(&Places::find(), &select(&only)?, fail_fast),
+        Command::Test { only, fail_fast } => run::run(&Env::find(), &select(&only)?, fail_fast),
     });
     match outcome {
         Ok(Ok(true)) => ExitCode::SUCCESS,

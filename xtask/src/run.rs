@@ -1,12 +1,16 @@
 //! Runs steps one after the other and sums them up.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::places::Places;
+use crate::env::Env;
 use crate::steps::Step;
+
+/// What the whole run may take on a small machine with nothing built.
+const TOTAL: Duration = Duration::from_secs(60 * 44);
 
 /// What one step came to. `note` is the reason of a failure, or what a passed step wants known.
 struct Report {
@@ -31,9 +35,10 @@ pub fn list(steps: &[Step]) {
 }
 
 /// Runs `steps`, prints the table, and tells whether all of them passed.
-pub fn run(places: &Places, steps: &[&'static Step], fail_fast: bool) -> Result<bool> {
+pub fn run(env: &Env, steps: &[&'static Step], fail_fast: bool) -> Result<bool> {
     let mut reports = Vec::with_capacity(steps.len());
     let mut ended = false;
+    let end = Instant::now() + TOTAL;
     for (index, step) in steps.iter().enumerate() {
         if ended {
             reports.push(not_run(step));
@@ -46,7 +51,13 @@ pub fn run(places: &Places, steps: &[&'static Step], fail_fast: bool) -> Result<
             step.name,
             step.about
         );
-        let report = run_one(places, step);
+        let report = run_one(
+            &Env {
+                deadline: deadline(step, end),
+                ..env.clone()
+            },
+            step,
+        );
         println!(
             "<== {}: {} in {}",
             step.name,
@@ -62,9 +73,15 @@ pub fn run(places: &Places, steps: &[&'static Step], fail_fast: bool) -> Result<
         .all(|report| report.verdict == Verdict::Passed))
 }
 
-fn run_one(places: &Places, step: &Step) -> Report {
+/// When a step has to be over: nobody watches a run without a terminal, so it is not left to hang.
+fn deadline(step: &Step, end: Instant) -> Option<Instant> {
+    let own = Instant::now() + Duration::from_secs(60 * step.minutes);
+    (!std::io::stdin().is_terminal()).then_some(own.min(end))
+}
+
+fn run_one(env: &Env, step: &Step) -> Report {
     let started = Instant::now();
-    let (verdict, note) = match (step.run)(places) {
+    let (verdict, note) = match (step.run)(env) {
         Ok(note) => (Verdict::Passed, note),
         Err(failure) => (Verdict::Failed, format!("{failure:#}")),
     };
@@ -166,27 +183,29 @@ mod tests {
         assert!(text.contains("total 6.0 s\n"), "{text}");
     }
 
-    fn passes(_: &Places) -> Result<String> {
+    fn passes(_: &Env) -> Result<String> {
         Ok(String::new())
     }
 
-    fn fails(_: &Places) -> Result<String> {
+    fn fails(_: &Env) -> Result<String> {
         anyhow::bail!("broken")
     }
 
     static GOOD: Step = Step {
         name: "good",
         about: "passes",
+        minutes: 1,
         run: passes,
     };
     static BAD: Step = Step {
         name: "bad",
         about: "fails",
+        minutes: 1,
         run: fails,
     };
 
     fn check(steps: &[&'static Step], expect: bool) {
-        assert_eq!(run(&Places::find(), steps, false).unwrap(), expect);
+        assert_eq!(run(&Env::find(), steps, false).unwrap(), expect);
     }
 
     #[test]

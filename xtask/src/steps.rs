@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::places::Places;
+use crate::env::Env;
 use crate::{fuzz, tidy, tools};
 
 /// One step: it passes with a note (empty for nothing to say) or fails with the reason. A step never skips itself:
@@ -17,8 +17,10 @@ pub struct Step {
     pub name: &'static str,
     /// What it checks, in a few words.
     pub about: &'static str,
+    /// How long it may take on two slow cores with nothing built, before it is ended and counts as failed.
+    pub minutes: u64,
     /// Runs it.
-    pub run: fn(&Places) -> Result<String>,
+    pub run: fn(&Env) -> Result<String>,
 }
 
 /// Every step, in the order in which they run.
@@ -26,56 +28,67 @@ pub const ALL: &[Step] = &[
     Step {
         name: "tidy",
         about: "the structure of the source",
+        minutes: 2,
         run: tidy::run,
     },
     Step {
         name: "fmt",
         about: "formatting",
+        minutes: 2,
         run: fmt,
     },
     Step {
         name: "clippy",
         about: "lints, warnings are errors",
+        minutes: 10,
         run: clippy,
     },
     Step {
         name: "doc",
         about: "rustdoc, warnings are errors",
+        minutes: 10,
         run: doc,
     },
     Step {
         name: "test",
         about: "unit, property and integration tests",
+        minutes: 20,
         run: test,
     },
     Step {
         name: "deny",
         about: "licences, bans, sources and advisories of the dependencies",
+        minutes: 10,
         run: deny,
     },
     Step {
         name: "py",
         about: "the Python clients (JSON protocol)",
+        minutes: 12,
         run: py,
     },
     Step {
         name: "py-legacy",
         about: "the old Python client (Query protocol)",
+        minutes: 6,
         run: py_legacy,
     },
     Step {
         name: "node",
         about: "the JavaScript clients",
+        minutes: 6,
         run: node,
     },
     Step {
         name: "fuzz",
         about: "a short run of every fuzz target",
+        minutes: 12,
         run: fuzz::run,
     },
     Step {
         name: "crash",
         about: "kills, power cuts, full disks, failing syncs",
+        minutes: 12,
         run: crash,
     },
 ];
@@ -88,12 +101,12 @@ pub fn find(name: &str) -> Option<&'static Step> {
     ALL.iter().find(|step| step.name == name)
 }
 
-fn fmt(places: &Places) -> Result<String> {
-    tools::run(&mut tools::cargo(places, &["fmt", "--all", "--check"]))?;
+fn fmt(env: &Env) -> Result<String> {
+    tools::run(env, &mut tools::cargo(env, &["fmt", "--all", "--check"]))?;
     silent()
 }
 
-fn clippy(places: &Places) -> Result<String> {
+fn clippy(env: &Env) -> Result<String> {
     let arguments = [
         "clippy",
         "--workspace",
@@ -103,11 +116,11 @@ fn clippy(places: &Places) -> Result<String> {
         "-D",
         "warnings",
     ];
-    tools::run(&mut tools::cargo(places, &arguments))?;
+    tools::run(env, &mut tools::cargo(env, &arguments))?;
     silent()
 }
 
-fn doc(places: &Places) -> Result<String> {
+fn doc(env: &Env) -> Result<String> {
     let arguments = [
         "doc",
         "--workspace",
@@ -115,20 +128,26 @@ fn doc(places: &Places) -> Result<String> {
         "--document-private-items",
         "--locked",
     ];
-    tools::run(tools::cargo(places, &arguments).env("RUSTDOCFLAGS", "-D warnings"))?;
+    tools::run(
+        env,
+        tools::cargo(env, &arguments).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
     silent()
 }
 
 /// Everything `cargo test --workspace` runs except the crash tests. The tests of the server are named one by one,
 /// because cargo cannot leave one out.
-fn test(places: &Places) -> Result<String> {
-    let python = python(places, "py", "requirements.txt")?;
+fn test(env: &Env) -> Result<String> {
+    let python = python(env, "py", "requirements.txt")?;
     let run = |arguments: &[&str]| {
-        let mut command = tools::cargo(places, &["test", "--locked"]);
-        tools::run(command.args(arguments).env("FANFARE_TEST_PYTHON", &python))
+        let mut command = tools::cargo(env, &["test", "--locked"]);
+        tools::run(
+            env,
+            command.args(arguments).env("FANFARE_TEST_PYTHON", &python),
+        )
     };
     run(&["--workspace", "--exclude", "fanfare"])?;
-    let names = integration_tests(&places.root.join("tests"))?;
+    let names = integration_tests(&env.root.join("tests"))?;
     let mut arguments = vec!["--package", "fanfare", "--lib", "--bins"];
     for name in names.iter().filter(|name| *name != CRASH_TEST) {
         arguments.extend(["--test", name]);
@@ -139,7 +158,7 @@ fn test(places: &Places) -> Result<String> {
 }
 
 /// The crash tests, with their progress and the seeds to repeat them.
-fn crash(places: &Places) -> Result<String> {
+fn crash(env: &Env) -> Result<String> {
     let test = [
         "test",
         "--locked",
@@ -148,8 +167,11 @@ fn crash(places: &Places) -> Result<String> {
         "--test",
         CRASH_TEST,
     ];
-    let mut command = tools::cargo(places, &test);
-    tools::run(command.args(["--", "--include-ignored", "--nocapture"]))?;
+    let mut command = tools::cargo(env, &test);
+    tools::run(
+        env,
+        command.args(["--", "--include-ignored", "--nocapture"]),
+    )?;
     silent()
 }
 
@@ -170,11 +192,11 @@ fn integration_tests(folder: &Path) -> Result<Vec<String>> {
 
 /// Licences, bans and sources need only the lock file. Advisories need a database from the network: where it cannot
 /// be fetched that is said, and nothing stale is used in its place.
-fn deny(places: &Places) -> Result<String> {
-    let program = tools::cargo_deny(places)?;
+fn deny(env: &Env) -> Result<String> {
+    let program = tools::cargo_deny(env)?;
     let deny = |arguments: &[&str]| {
         let mut command = Command::new(&program);
-        command.args(arguments).current_dir(&places.root);
+        command.args(arguments).current_dir(&env.root);
         command
     };
     let check = [
@@ -184,69 +206,74 @@ fn deny(places: &Places) -> Result<String> {
         "bans",
         "sources",
     ];
-    tools::run(&mut deny(&check))?;
+    tools::run(env, &mut deny(&check))?;
     // Git's own message says why it cannot be fetched.
-    if tools::run(&mut deny(&["fetch", "db"])).is_err() {
+    if tools::run(env, &mut deny(&["fetch", "db"])).is_err() {
         return Ok("advisories: NOT CHECKED, database unreachable".to_owned());
     }
-    tools::run(&mut deny(&["check", "--hide-inclusion-graph", "advisories"]))?;
+    tools::run(
+        env,
+        &mut deny(&["check", "--hide-inclusion-graph", "advisories"]),
+    )?;
     Ok("advisories: checked against a database fetched just now".to_owned())
 }
 
-fn py(places: &Places) -> Result<String> {
-    pytest(places, &python(places, "py", "requirements.txt")?, &[])
+fn py(env: &Env) -> Result<String> {
+    pytest(env, &python(env, "py", "requirements.txt")?, &[])
 }
 
-fn py_legacy(places: &Places) -> Result<String> {
+fn py_legacy(env: &Env) -> Result<String> {
     pytest(
-        places,
-        &python(places, "py-legacy", "requirements-legacy.txt")?,
+        env,
+        &python(env, "py-legacy", "requirements-legacy.txt")?,
         &["-m", "sqs_query"],
     )
 }
 
 /// The interpreter with the packages that `tests/python/REQUIREMENTS` pins.
-fn python(places: &Places, name: &str, requirements: &str) -> Result<std::path::PathBuf> {
-    tools::python(places, name, &Path::new("tests/python").join(requirements))
+fn python(env: &Env, name: &str, requirements: &str) -> Result<std::path::PathBuf> {
+    tools::python(env, name, &Path::new("tests/python").join(requirements))
 }
 
-fn pytest(places: &Places, python: &Path, arguments: &[&str]) -> Result<String> {
-    build_server(places)?;
+fn pytest(env: &Env, python: &Path, arguments: &[&str]) -> Result<String> {
+    build_server(env)?;
     let mut command = Command::new(python);
     command
         .args(["-m", "pytest", "tests/python", "-q"])
         .args(arguments);
     tools::run(
+        env,
         command
-            .current_dir(&places.root)
-            .env("FANFARE_BIN", places.server()),
+            .current_dir(&env.root)
+            .env("FANFARE_BIN", env.server()),
     )?;
     silent()
 }
 
-fn node(places: &Places) -> Result<String> {
-    let folder = places.root.join("tests/node");
-    tools::node_modules(places, &folder)?;
-    build_server(places)?;
+fn node(env: &Env) -> Result<String> {
+    let folder = env.root.join("tests/node");
+    tools::node_modules(env, &folder)?;
+    build_server(env)?;
     let mut command = Command::new("node");
     tools::run(
+        env,
         command
             .arg("--test")
             .current_dir(&folder)
-            .env("FANFARE_BIN", places.server()),
+            .env("FANFARE_BIN", env.server()),
     )?;
     silent()
 }
 
-fn build_server(places: &Places) -> Result<()> {
-    tools::run(&mut tools::cargo(
-        places,
-        &["build", "--locked", "--bin", "fanfare"],
-    ))?;
+fn build_server(env: &Env) -> Result<()> {
+    tools::run(
+        env,
+        &mut tools::cargo(env, &["build", "--locked", "--bin", "fanfare"]),
+    )?;
     ensure!(
-        places.server().exists(),
+        env.server().exists(),
         "the build left no {}",
-        places.server().display()
+        env.server().display()
     );
     Ok(())
 }

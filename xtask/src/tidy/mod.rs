@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::places::Places;
+use crate::env::Env;
 use crate::tools;
 use exceptions::Exception;
 
@@ -34,13 +34,13 @@ struct Problem {
 }
 
 /// Checks every file git knows or would know. Passes with a summary, fails with all problems at once.
-pub fn run(places: &Places) -> Result<String> {
-    let files = files(places)?;
+pub fn run(env: &Env) -> Result<String> {
+    let files = files(env)?;
     let mut problems = Vec::new();
     problems.extend(edges::check(&files));
     problems.extend(sizes::check(&files));
     problems.extend(named::check(&files));
-    problems.extend(portable::check(&files, &places.root));
+    problems.extend(portable::check(&files, &env.root));
     let problems = excuse(problems, exceptions::ALL);
     if problems.is_empty() {
         return Ok(format!(
@@ -62,7 +62,7 @@ pub fn run(places: &Places) -> Result<String> {
 }
 
 /// The text files that are tracked, or new and not ignored. Read from the disk, so uncommitted work is checked too.
-fn files(places: &Places) -> Result<Vec<File>> {
+fn files(env: &Env) -> Result<Vec<File>> {
     let mut list = Command::new("git");
     list.args([
         "ls-files",
@@ -71,11 +71,11 @@ fn files(places: &Places) -> Result<Vec<File>> {
         "--others",
         "--exclude-standard",
     ])
-    .current_dir(&places.root);
+    .current_dir(&env.root);
     let list = tools::output(&mut list).context("tidy asks git which files there are")?;
     let mut files = Vec::new();
     for path in list.split_terminator('\0') {
-        let bytes = match fs::read(places.root.join(path)) {
+        let bytes = match fs::read(env.root.join(path)) {
             Ok(bytes) => bytes,
             // Deleted and not yet committed, or a link to a folder.
             Err(_) => continue,

@@ -1,17 +1,20 @@
-//! Where things are: the checkout, and the folders under `target` that the test command keeps.
+//! Where a step works: the checkout, the folders under `target` that the test command keeps, and until when.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-/// The folders of one checkout. Everything the test command creates lies below them.
-#[derive(Debug)]
-pub struct Places {
+/// The surroundings of a step. Everything the test command creates lies below these folders.
+#[derive(Clone, Debug)]
+pub struct Env {
     /// The root of the checkout.
     pub root: PathBuf,
     /// Cargo's target folder, `CARGO_TARGET_DIR` included.
     pub target: PathBuf,
+    /// When a command that still runs is ended. None at a terminal, where a person decides.
+    pub deadline: Option<Instant>,
 }
 
-impl Places {
+impl Env {
     /// The checkout that this program was built from.
     pub fn find() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -22,7 +25,11 @@ impl Places {
             Some(folder) => root.join(folder),
             None => root.join("target"),
         };
-        Self { root, target }
+        Self {
+            root,
+            target,
+            deadline: None,
+        }
     }
 
     /// Tools built for the test command, such as cargo-deny.
