@@ -1,1 +1,3 @@
 //! Who is calling, and may they: SigV4 verification, temporary keys, access decisions.
+
+pub mod sigv4;
