@@ -2,4 +2,6 @@
 
 pub mod caller;
 
+pub mod sigv4;
+
 pub use caller::{Access, Caller, Denied, Grant};
