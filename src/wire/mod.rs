@@ -1,7 +1,7 @@
 //! The wires: one module per protocol; wires know nothing of each other.
 //!
-//! A request comes in through the front door, which finds the route or operation, verifies the signature,
-//! makes the access decision and only then calls the wire with the [`Grant`] in hand.
+//! A request comes in through the front door ([`front`]), which finds the route or operation, verifies the
+//! signature, makes the access decision and only then calls the wire with the [`Grant`] in hand.
 
 use std::sync::Arc;
 
@@ -13,7 +13,16 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::auth::{Access, Grant};
 
+pub mod front;
+
+pub mod inbound;
+
+pub mod refusal;
+
 pub mod sqs;
+
+pub use inbound::{Inbound, Params};
+pub use refusal::Refusal;
 
 /// A verified request with its access decision.
 #[derive(Debug)]
@@ -24,6 +33,8 @@ pub struct Call {
     pub raw_path: String,
     /// The query as sent, still percent-encoded, without `?`.
     pub raw_query: String,
+    /// The route's parameters, percent-decoded; empty for RPC-style wires.
+    pub params: Params,
     /// The headers.
     pub headers: HeaderMap,
     /// `http` or `https`.
@@ -38,7 +49,26 @@ pub struct Call {
     pub grant: Grant,
 }
 
-/// How an answer is computed. Handlers run on the worker that took the request.
+impl Call {
+    /// The call that `inbound` is once the access decision was made.
+    pub fn new(inbound: Inbound, params: Params, grant: Grant) -> Self {
+        Self {
+            method: inbound.method,
+            raw_path: inbound.raw_path,
+            raw_query: inbound.raw_query,
+            params,
+            headers: inbound.headers,
+            scheme: inbound.scheme,
+            host: inbound.host,
+            body: inbound.body,
+            request_id: inbound.request_id,
+            grant,
+        }
+    }
+}
+
+/// How an answer is computed. Handlers run on the worker that took the request; dropping the future is how
+/// they learn that the client has gone.
 pub type Handler<S> = fn(Arc<S>, Call) -> LocalBoxFuture<'static, HttpResponse>;
 
 /// An operation of an RPC-style AWS wire (`X-Amz-Target` or `Action` names it).
@@ -53,9 +83,10 @@ pub struct Operation<S> {
 
 /// A route of a REST-style wire.
 pub struct Route<S> {
-    /// Methods that it answers.
+    /// Methods that it answers; `GET` includes `HEAD`.
     pub methods: &'static [Method],
-    /// Path pattern, segments in braces are parameters: `/notify/user/{user}`.
+    /// Path pattern, segments in braces are parameters: `/notify/user/{user}`. A last segment `{name*}` takes
+    /// the rest of the path, slashes included.
     pub path: &'static str,
     /// What it asks of the caller.
     pub access: Access,

@@ -1,0 +1,1 @@
+//! The door as a whole, in process and over sockets.

@@ -1,0 +1,141 @@
+//! A request as it came in, before anything it says is believed.
+
+use std::cell::Cell;
+
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::http::{Method, Version};
+use bytes::Bytes;
+use uuid::Uuid;
+
+/// What the front door shows a wire that has to say whether the request is its own.
+#[derive(Debug)]
+pub struct Inbound {
+    /// The method.
+    pub method: Method,
+    /// The path as sent, still percent-encoded.
+    pub raw_path: String,
+    /// The query as sent, still percent-encoded, without `?`.
+    pub raw_query: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The `Host` header or `:authority`; never a forwarded one, which anybody can write.
+    pub host: String,
+    /// Whether the request came by HTTP/2, so that `host` is what `:authority` says.
+    pub http2: bool,
+    /// The body; empty until it was read.
+    pub body: Bytes,
+    /// `x-amzn-RequestId` of the answer.
+    pub request_id: Uuid,
+}
+
+impl Inbound {
+    /// Takes what is needed out of actix's request, the headers by move: they are not there afterwards.
+    pub(crate) fn take(request: &mut ServiceRequest, scheme: &'static str) -> Self {
+        let uri = request.uri();
+        let raw_path = uri.path().to_owned();
+        let raw_query = uri.query().unwrap_or_default().to_owned();
+        let http2 = request.version() == Version::HTTP_2;
+        let authority = uri.authority().map(|authority| authority.as_str());
+        let host_header = request.headers().get(header::HOST);
+        let host_header = host_header.and_then(|value| value.to_str().ok());
+        let host = if http2 {
+            authority.or(host_header)
+        } else {
+            host_header.or(authority)
+        };
+        let host = host.unwrap_or_default().to_owned();
+        Self {
+            method: request.method().clone(),
+            raw_path,
+            raw_query,
+            host,
+            http2,
+            scheme,
+            headers: std::mem::take(request.headers_mut()),
+            body: Bytes::new(),
+            request_id: request_id(),
+        }
+    }
+
+    /// A header's only value as text; `None` if it is absent, repeated or not text.
+    pub fn header(&self, name: impl Into<HeaderName>) -> Option<&str> {
+        let mut values = self.headers.get_all(name.into());
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            _ => None,
+        }
+    }
+
+    /// The `X-Amz-Target` header.
+    pub fn target(&self) -> Option<&str> {
+        self.header(HeaderName::from_static("x-amz-target"))
+    }
+
+    /// The media type of the body in lower case, without parameters; empty if there is none.
+    pub fn media_type(&self) -> String {
+        let full = self.header(header::CONTENT_TYPE).unwrap_or_default();
+        let media = full.split(';').next().unwrap_or_default();
+        media.trim().to_ascii_lowercase()
+    }
+}
+
+/// Values of a route's parameters, percent-decoded once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Params(Vec<(&'static str, String)>);
+
+impl Params {
+    /// The parameter's value; `None` if the route has no such parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl FromIterator<(&'static str, String)> for Params {
+    fn from_iter<I: IntoIterator<Item = (&'static str, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+/// A fresh id. It only has to be unique, not secret: each thread counts on from a random start and
+/// scrambles, which spares every request a system call.
+fn request_id() -> Uuid {
+    thread_local! {
+        static NEXT: Cell<u128> = Cell::new(Uuid::new_v4().as_u128());
+    }
+    let count = NEXT.get();
+    NEXT.set(count.wrapping_add(1));
+    // An odd factor and an xor of the high half into the low one are both reversible: no two counts meet.
+    let mixed = count.wrapping_mul(0x2d35_8dcc_aa6c_78a5_9e37_79b9_7f4a_7c15);
+    let mixed = mixed ^ (mixed >> 64);
+    uuid::Builder::from_random_bytes(mixed.to_be_bytes()).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_differ() {
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| request_id()).collect();
+        assert_eq!(ids.len(), 10_000);
+        assert!(ids.iter().all(|id| id.get_version_num() == 4));
+    }
+
+    #[test]
+    fn a_repeated_header_has_no_only_value() {
+        let mut request = actix_web::test::TestRequest::default()
+            .append_header(("X-Amz-Target", "A.B"))
+            .append_header(("X-Amz-Target", "A.C"))
+            .append_header(("Content-Type", "Application/JSON; charset=utf-8"))
+            .to_srv_request();
+        let inbound = Inbound::take(&mut request, "http");
+        assert_eq!(inbound.target(), None);
+        assert_eq!(inbound.media_type(), "application/json");
+    }
+}
