@@ -3,4 +3,5 @@
 pub mod dispatcher;
 pub mod history;
 pub mod queue;
+pub mod registrar;
 pub mod user;

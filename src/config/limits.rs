@@ -46,3 +46,15 @@ pub const RECEIPT_IDS: usize = 10_000;
 
 /// Entries on a page of history, and the default.
 pub const HISTORY_PAGE: usize = 1000;
+
+/// Expired sessions removed together.
+pub const SWEEP_BATCH: usize = 500;
+
+/// Sessions read at a time while all are listed.
+pub const STATUS_PAGE: usize = 1000;
+
+/// Topic filters that `create` may grant. Beyond it 400.
+pub const SESSION_TOPICS: usize = 50;
+
+/// Length of a granted topic filter, in bytes (AWS IoT's). Beyond it 400.
+pub const TOPIC_FILTER_BYTES: usize = 256;

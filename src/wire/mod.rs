@@ -15,6 +15,8 @@ use crate::auth::{Access, Grant};
 
 pub mod front;
 
+pub mod http;
+
 pub mod inbound;
 
 pub mod refusal;

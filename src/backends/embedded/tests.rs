@@ -544,7 +544,10 @@ async fn expired_sessions_are_found_and_can_not_be_renewed() {
     };
     assert!(f.store.renew(renewal(NOW)).await.unwrap().is_some());
     assert_eq!(f.store.expired(NOW, 10).unwrap(), []);
-    assert_eq!(f.store.expired(late, 10).unwrap(), [a.key.clone()]);
+    assert_eq!(
+        f.store.expired(late, 10).unwrap(),
+        std::slice::from_ref(&a.key)
+    );
     assert!(f.store.renew(renewal(late)).await.unwrap().is_none());
     let anew = f
         .store

@@ -1,0 +1,460 @@
+//! `/create`, `/renew`, `/destroy`, `/status`, `/cleanup`: the session manager (SEMANTICS 2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::Method;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::answer::{Answer, Failure, Refused, ok, respond};
+use super::{RestState, fields};
+use crate::actors::registrar::Create;
+use crate::config::limits;
+use crate::domain::session::{EnvelopeVersion, Session};
+use crate::domain::{AccountId, SessionId, SessionKey, UserId};
+use crate::wire::Call;
+
+/// A session, with everything its client needs.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Description {
+    account_id: i64,
+    /// Absent for a session without a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<i64>,
+    session_id: String,
+    /// The session's own queue.
+    sqs_url: String,
+    sqs_queue_name: String,
+    /// Temporary SigV4 keys …
+    access_key: String,
+    secret_key: String,
+    session_token: String,
+    /// … that end then, in epoch seconds.
+    expires: u64,
+    /// When the session is removed unless renewed, in epoch seconds.
+    ttl: u64,
+    /// The Cognito identity.
+    identity_id: String,
+    /// Base64 of the 32 bytes that messages are encrypted with.
+    aes_key: String,
+    /// `v1` (AES-256-CTR) or `gcm` (AES-256-GCM).
+    envelope: &'static str,
+    /// The session's own MQTT topic.
+    topic: String,
+    /// Host for MQTT over WebSocket.
+    iot_endpoint: String,
+    region: String,
+}
+
+/// One session, or none.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OneSession {
+    /// `true`.
+    pub success: bool,
+    /// The session; `null` if `/status` finds none.
+    pub session: Option<Description>,
+}
+
+/// That something was done, or why not.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Done {
+    /// Whether it was done.
+    pub success: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<&'static str>,
+}
+
+/// A page of sessions.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sessions {
+    /// `true`.
+    pub success: bool,
+    /// The sessions.
+    pub sessions: Vec<Description>,
+    /// Where the next page starts, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+/// What `/cleanup` did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Cleaned {
+    /// `true`.
+    pub success: bool,
+    /// How many queues were removed, each with its identity.
+    pub queues_removed: u64,
+}
+
+const NOT_FOUND: Done = Done {
+    success: false,
+    message: Some("session not found"),
+};
+
+/// Options of `create`, in the query or in a JSON body.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreateOptions {
+    /// Seconds that messages wait in the queue, 60 to 1209600; default 3600.
+    #[serde(rename = "MessageRetentionPeriod")]
+    retention: Option<u64>,
+    /// `v1` (default) or `gcm`; a refresh keeps what the session has.
+    envelope: Option<String>,
+    /// MQTT topic filters that the session may use; `{accountId}`, `{userId}` and `{sessionId}` expand.
+    topics: Option<Vec<String>>,
+}
+
+/// Creates a session, or refreshes it: same queue, same pending messages, same AES key, new keys.
+#[utoipa::path(
+    post, path = "/create/{account}/{session}/{user}", tag = "sessions", request_body = Option<CreateOptions>,
+    params(
+        ("account" = i64, Path), ("session" = String, Path), ("user" = i64, Path),
+        ("MessageRetentionPeriod" = Option<u32>, Query), ("envelope" = Option<String>, Query),
+        ("topics" = Option<String>, Query, description = "MQTT topic filters, separated by commas"),
+    ),
+    responses((status = 200, body = OneSession), (status = 400, body = Failure), (status = 429, body = Failure)),
+    security(("sigv4" = [])),
+)]
+pub async fn create(state: Arc<RestState>, call: Call) -> HttpResponse {
+    respond(open(&state, &call).await)
+}
+
+/// Gives a session new keys; the old ones stop working at once.
+#[utoipa::path(
+    post, path = "/renew/{account}/{session}/{user}", tag = "sessions",
+    params(("account" = i64, Path), ("session" = String, Path), ("user" = i64, Path)),
+    responses((status = 200, body = OneSession), (status = 400, body = Failure)), security(("sigv4" = [])),
+)]
+pub async fn renew(state: Arc<RestState>, call: Call) -> HttpResponse {
+    let renewed = async {
+        let (key, _) = names(&call)?;
+        match state.registrar.renew(key).await? {
+            Some(session) => ok(&OneSession {
+                success: true,
+                session: Some(describe(&state, &call, &session)),
+            }),
+            None => ok(&NOT_FOUND),
+        }
+    };
+    respond(renewed.await)
+}
+
+/// Removes a session with its queue.
+#[utoipa::path(
+    post, path = "/destroy/{account}/{session}/{user}", tag = "sessions",
+    params(("account" = i64, Path), ("session" = String, Path), ("user" = i64, Path)),
+    responses((status = 200, body = Done), (status = 400, body = Failure)), security(("sigv4" = [])),
+)]
+pub async fn destroy(state: Arc<RestState>, call: Call) -> HttpResponse {
+    let destroyed = async {
+        let (key, _) = names(&call)?;
+        match state.registrar.destroy(key).await? {
+            true => ok(&Done {
+                success: true,
+                message: None,
+            }),
+            false => ok(&NOT_FOUND),
+        }
+    };
+    respond(destroyed.await)
+}
+
+/// Shows a session.
+#[utoipa::path(
+    get, path = "/status/{account}/{session}/{user}", tag = "sessions",
+    params(("account" = i64, Path), ("session" = String, Path), ("user" = i64, Path)),
+    responses((status = 200, body = OneSession), (status = 400, body = Failure)), security(("sigv4" = [])),
+)]
+pub async fn status(state: Arc<RestState>, call: Call) -> HttpResponse {
+    let shown = names(&call).and_then(|(key, _)| {
+        let session = state.registrar.status(&key)?;
+        ok(&OneSession {
+            success: true,
+            session: session.map(|session| describe(&state, &call, &session)),
+        })
+    });
+    respond(shown)
+}
+
+/// Lists the active sessions: a page if `limit` is given, else all.
+#[utoipa::path(
+    get, path = "/status", tag = "sessions",
+    params(("limit" = Option<u32>, Query, description = "1 to 1000"), ("nextToken" = Option<String>, Query)),
+    responses((status = 200, body = Sessions), (status = 400, body = Failure)), security(("sigv4" = [])),
+)]
+pub async fn list(state: Arc<RestState>, call: Call) -> HttpResponse {
+    let page = fields::query(&call).and_then(|query| {
+        let most = limits::STATUS_PAGE as u64;
+        let limit = fields::one(&query, "limit")?
+            .map(|text| fields::number("limit", text, 1, most))
+            .transpose()?;
+        let after = fields::one(&query, "nextToken")?
+            .map(parse_token)
+            .transpose()?;
+        Ok((limit, after))
+    });
+    match page {
+        Ok((None, None)) => list_all(state, call),
+        Ok((limit, after)) => respond(list_page(&state, &call, after.as_ref(), limit)),
+        Err(refused) => refused.respond(),
+    }
+}
+
+/// Removes what no session owns any more.
+#[utoipa::path(
+    post, path = "/cleanup", tag = "sessions", responses((status = 200, body = Cleaned)), security(("sigv4" = [])),
+)]
+pub async fn cleanup(state: Arc<RestState>, _: Call) -> HttpResponse {
+    let swept = state.registrar.sweep().await;
+    respond(swept.map_err(Refused::from).and_then(|queues_removed| {
+        ok(&Cleaned {
+            success: true,
+            queues_removed,
+        })
+    }))
+}
+
+/// Account, session and user of the path, in either order: of two last segments the one that is no integer is
+/// the session; if both are integers, the session comes first.
+fn names(call: &Call) -> Result<(SessionKey, Option<UserId>), Refused> {
+    let account: AccountId = fields::account(fields::segment(call, "account").unwrap_or_default())?;
+    let (session, user): (SessionId, _) =
+        match (fields::segment(call, "a"), fields::segment(call, "b")) {
+            (Some(a), Some(b)) if b.parse::<i64>().is_ok() => {
+                (fields::session(a)?, Some(fields::user(b)?))
+            }
+            (Some(a), Some(b)) => (fields::session(b)?, Some(fields::user(a)?)),
+            _ => (
+                fields::session(fields::segment(call, "session").unwrap_or_default())?,
+                None,
+            ),
+        };
+    Ok((SessionKey { account, session }, user))
+}
+
+async fn open(state: &RestState, call: &Call) -> Answer {
+    let (key, user) = names(call)?;
+    let options = options(call)?;
+    let envelope = match options.envelope.as_deref() {
+        None | Some("v1") => EnvelopeVersion::V1,
+        Some("gcm") => EnvelopeVersion::V2,
+        Some(_) => return Err(Refused::invalid("envelope must be v1 or gcm")),
+    };
+    let retention = options.retention.map(|secs| match secs {
+        60..=1_209_600 => Ok(Duration::from_secs(secs)),
+        _ => Err(Refused::invalid(
+            "MessageRetentionPeriod must be an integer from 60 to 1209600",
+        )),
+    });
+    let topics = options
+        .topics
+        .map(|topics| topics.iter().map(|topic| filter(topic)).collect());
+    let create = Create {
+        key,
+        user,
+        retention: retention.transpose()?,
+        envelope,
+        topics: topics.transpose()?,
+    };
+    if create
+        .topics
+        .as_ref()
+        .is_some_and(|topics| topics.len() > limits::SESSION_TOPICS)
+    {
+        return Err(Refused::invalid(format!(
+            "topics must not be more than {}",
+            limits::SESSION_TOPICS
+        )));
+    }
+    let session = state.registrar.create(create).await?;
+    ok(&OneSession {
+        success: true,
+        session: Some(describe(state, call, &session)),
+    })
+}
+
+/// A topic filter as MQTT has it: `#` only at the end, `+` and `#` only as a whole level.
+fn filter(topic: &str) -> Result<String, Refused> {
+    let levels: Vec<&str> = topic.split('/').collect();
+    let last = levels.len() - 1;
+    let level = |(at, level): (usize, &&str)| match *level {
+        "#" => at == last,
+        "+" => true,
+        other => !other.contains(['#', '+', '\0']),
+    };
+    if topic.is_empty()
+        || topic.len() > limits::TOPIC_FILTER_BYTES
+        || !levels.iter().enumerate().all(level)
+    {
+        return Err(Refused::invalid(format!(
+            "topics: {topic:?} is not an MQTT topic filter of at most 256 bytes"
+        )));
+    }
+    Ok(topic.to_owned())
+}
+
+fn options(call: &Call) -> Result<CreateOptions, Refused> {
+    let mut options = CreateOptions::default();
+    if call.method == Method::POST && !call.body.trim_ascii().is_empty() {
+        options = serde_json::from_slice(&call.body).map_err(|error| {
+            Refused::invalid(format!(
+                "the body must be a JSON object of options: {error}"
+            ))
+        })?;
+    }
+    let query = fields::query(call)?;
+    if let Some(text) = fields::one(&query, "MessageRetentionPeriod")? {
+        options.retention = Some(fields::number(
+            "MessageRetentionPeriod",
+            text,
+            60,
+            1_209_600,
+        )?);
+    }
+    if let Some(text) = fields::one(&query, "envelope")? {
+        options.envelope = Some(text.to_owned());
+    }
+    if let Some(text) = fields::one(&query, "topics")? {
+        options.topics = Some(text.split(',').map(str::to_owned).collect());
+    }
+    Ok(options)
+}
+
+fn describe(state: &RestState, call: &Call, session: &Session) -> Description {
+    let name = session.queue_name.as_str();
+    Description {
+        account_id: session.key.account.0,
+        user_id: session.user.map(|user| user.0),
+        session_id: session.key.session.to_string(),
+        sqs_url: state.queue_url(call, name),
+        sqs_queue_name: name.to_owned(),
+        access_key: session.credentials.access_key.clone(),
+        secret_key: session.credentials.secret_key.clone(),
+        session_token: session.credentials.session_token.clone(),
+        expires: session.credentials.expires.secs(),
+        ttl: session.ttl.secs(),
+        identity_id: session.identity.to_string(),
+        aes_key: STANDARD.encode(session.aes_key),
+        envelope: match session.envelope {
+            EnvelopeVersion::V1 => "v1",
+            EnvelopeVersion::V2 => "gcm",
+        },
+        topic: format!("sessions/{name}"),
+        iot_endpoint: call.host.clone(),
+        region: state.region.clone(),
+    }
+}
+
+fn list_page(
+    state: &RestState,
+    call: &Call,
+    after: Option<&SessionKey>,
+    limit: Option<u64>,
+) -> Answer {
+    let limit = limit.map_or(limits::STATUS_PAGE, |limit| limit as usize);
+    let (sessions, next) = state.registrar.list(after, limit)?;
+    ok(&Sessions {
+        success: true,
+        sessions: sessions
+            .iter()
+            .map(|session| describe(state, call, session))
+            .collect(),
+        next_token: next.as_ref().map(token),
+    })
+}
+
+/// All sessions, read and sent a page at a time: there may be a million.
+fn list_all(state: Arc<RestState>, call: Call) -> HttpResponse {
+    /// Where the listing stands.
+    enum At {
+        Start,
+        After(SessionKey),
+        End,
+    }
+    let pages = futures_util::stream::unfold(At::Start, move |at| {
+        let (after, mut text) = match at {
+            At::Start => (None, String::from(r#"{"success":true,"sessions":["#)),
+            At::After(key) => (Some(key), String::new()),
+            At::End => return std::future::ready(None),
+        };
+        let first = after.is_none();
+        let page = state.registrar.list(after.as_ref(), limits::STATUS_PAGE);
+        let page = page.map(|(sessions, next)| {
+            for (at, session) in sessions.iter().enumerate() {
+                if at > 0 || !first {
+                    text.push(',');
+                }
+                let session = describe(&state, &call, session);
+                text.push_str(
+                    &serde_json::to_string(&session).expect("a description is a JSON value"),
+                );
+            }
+            if next.is_none() {
+                text.push_str("]}");
+            }
+            (Bytes::from(text), next.map_or(At::End, At::After))
+        });
+        // An error in the middle cuts the answer off, which no client takes for the end of the list.
+        std::future::ready(Some(match page {
+            Ok((text, at)) => (Ok(text), at),
+            Err(error) => (Err(error), At::End),
+        }))
+    });
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .streaming(pages)
+}
+
+/// A session as a page token, opaque to clients.
+fn token(key: &SessionKey) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{} {}", key.account, key.session))
+}
+
+fn parse_token(text: &str) -> Result<SessionKey, Refused> {
+    let decoded = URL_SAFE_NO_PAD
+        .decode(text)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let key = decoded
+        .as_deref()
+        .and_then(|text| text.split_once(' '))
+        .and_then(|(account, session)| {
+            Some(SessionKey {
+                account: AccountId(account.parse().ok()?),
+                session: SessionId::parse(session).ok()?,
+            })
+        });
+    key.ok_or_else(|| Refused::invalid("nextToken is not one of ours"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_filters_are_checked() {
+        for good in ["a", "a/b", "/a", "a/+/b", "#", "a/#", "rooms/{accountId}/#"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a/#/b", "a#", "a+/b", "a\0", &"x".repeat(257)] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn page_tokens_come_back() {
+        let key = SessionKey {
+            account: AccountId(-4),
+            session: SessionId::parse("a b/é").expect("valid"),
+        };
+        assert_eq!(parse_token(&token(&key)).map_err(|_| ()), Ok(key));
+        assert!(parse_token("!").is_err());
+    }
+}
