@@ -1,6 +1,5 @@
 //! The users' actors: found, started when needed, started anew after a panic.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,26 +102,20 @@ impl Users {
         Ok(())
     }
 
-    fn ask<M, T>(
-        &self,
-        user: UserId,
-        message: impl Fn() -> M,
-    ) -> impl Future<Output = Result<T, StoreError>>
+    async fn ask<M, T>(&self, user: UserId, message: impl Fn() -> M) -> Result<T, StoreError>
     where
         M: Message<Result = Result<T, StoreError>> + Send + 'static,
         T: Send + 'static,
         User: Handler<M>,
         <User as actix::Actor>::Context: ToEnvelope<User, M>,
     {
-        async move {
-            for _ in 0..TRIES {
-                match self.actor(user).send(message()).await {
-                    Ok(result) => return result,
-                    Err(MailboxError::Closed | MailboxError::Timeout) => {}
-                }
+        for _ in 0..TRIES {
+            match self.actor(user).send(message()).await {
+                Ok(result) => return result,
+                Err(MailboxError::Closed | MailboxError::Timeout) => {}
             }
-            Err(StoreError::Overloaded)
         }
+        Err(StoreError::Overloaded)
     }
 
     /// The user's actor. One that is still listed but gone has died of a panic.
