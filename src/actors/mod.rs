@@ -1,3 +1,4 @@
 //! Dispatcher, session, queue, user and history actors.
 
 pub mod queue;
+pub mod session;
