@@ -4,4 +4,5 @@ pub mod dispatcher;
 pub mod history;
 pub mod queue;
 pub mod registrar;
+pub mod session;
 pub mod user;

@@ -58,3 +58,28 @@ pub const SESSION_TOPICS: usize = 50;
 
 /// Length of a granted topic filter, in bytes (AWS IoT's). Beyond it 400.
 pub const TOPIC_FILTER_BYTES: usize = 256;
+/// Receive attempts (`ReceiveRequestAttemptId`) that one FIFO queue remembers; of more the oldest is forgotten, and
+/// repeating it counts as a new receive.
+pub const REMEMBERED_ATTEMPTS: usize = 10_000;
+
+/// Changes of one queue on their way to disk; beyond it the queue answers `RequestThrottled`.
+pub const QUEUE_COMMITS: usize = 1_024;
+
+/// Changes in one commit of a purge, so that a long queue's does not hold up everyone else's.
+pub const PURGE_CHANGES: usize = 10_000;
+
+/// Message move tasks that a source's list keeps, `ListMessageMoveTasks`' own maximum (WIRE 1.5); older ended ones
+/// are forgotten.
+pub const KEPT_MOVE_TASKS: usize = 10;
+
+/// Messages a second that a move task moves at most (WIRE 1.5).
+pub const MOVE_TASK_RATE: u32 = 500;
+
+/// Panics of one queue's actor within [`PANIC_WINDOW`] from which on the queue is refused instead of restarted.
+pub const PANICS: usize = 5;
+
+/// See [`PANICS`]: the queue is tried again when the oldest of them is this long ago.
+pub const PANIC_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Queues loaded from disk at the same time; more wait for their turn.
+pub const PARALLEL_LOADS: usize = 8;
