@@ -1,21 +1,22 @@
 //! The dispatcher: turns a target into sessions and users, and hands one shared message to their queues
 //! and their history. One per worker; it never waits for a store or a socket itself.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
 use bytes::Bytes;
-use futures_util::future;
+use futures_util::future::{self, OptionFuture};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::backends::{QueueCatalog, QueueStore, Recipients, SessionRegistry};
+use crate::backends::{Commit, QueueCatalog, QueueStore, Recipients, SessionRegistry};
 use crate::config::limits;
 use crate::domain::history::{Audience, NewEntry};
 use crate::domain::message::NewMessage;
 use crate::domain::{
-    Clock, MessageId, QueueName, QueueNo, SessionId, StoreError, Target, Timestamp, UserId,
+    Clock, MessageId, QueueName, QueueNo, Seq, SessionId, StoreError, Target, Timestamp, UserId,
 };
 use crate::envelope::ascii_json;
 
@@ -75,13 +76,18 @@ impl Actor for Dispatcher {
 }
 
 impl Handler<Dispatch> for Dispatcher {
-    type Result = ResponseFuture<Result<Dispatched, DispatchError>>;
+    type Result = ResponseFuture<Answer>;
 
     fn handle(&mut self, message: Dispatch, _: &mut Self::Context) -> Self::Result {
-        let neighbours = self.neighbours.clone();
-        Box::pin(async move { neighbours.dispatch(message).await })
+        match self.neighbours.dispatch(message) {
+            Ok(answer) => Box::pin(answer),
+            Err(error) => Box::pin(future::ready(Err(error))),
+        }
     }
 }
+
+/// What a sender is told.
+type Answer = Result<Dispatched, DispatchError>;
 
 /// A target, resolved.
 struct Plan {
@@ -102,8 +108,12 @@ struct Found {
 }
 
 impl Neighbours {
-    /// Routes a message, and answers once it is on disk everywhere.
-    async fn dispatch(&self, message: Dispatch) -> Result<Dispatched, DispatchError> {
+    /// Routes a message and hands it over; the answer comes once it is on disk everywhere. What is handed over
+    /// first is delivered first.
+    fn dispatch(
+        &self,
+        message: Dispatch,
+    ) -> Result<impl Future<Output = Answer> + use<>, DispatchError> {
         let Dispatch {
             posted,
             fallback_id,
@@ -119,39 +129,37 @@ impl Neighbours {
             return Err(InvalidMessage::TooLong { length: body.len() }.into());
         }
         let plan = self.resolve(&posted, now)?;
+        let delivered = self.deliver(plan.recipients, body, now);
         let kept = plan.audience.map(|audience| {
             let entry = NewEntry {
                 message_id: message_id.clone(),
                 created: now,
                 expires: now.plus(self.user_message_ttl),
-                kind: posted.kind.clone(),
+                kind: posted.kind,
                 json: Bytes::from(json),
             };
             self.history.append(audience, entry)
         });
-        let delivered = self.deliver(plan.recipients, body, now);
-        // Both are on their way before either is waited for: neither delays the other.
-        let kept = async {
-            match kept {
-                Some(kept) => kept.await,
-                None => Ok(()),
-            }
-        };
-        let (delivered, kept) = future::join(delivered, kept).await;
-        delivered?;
-        kept?;
-        metrics::counter!("fanfare_messages_dispatched_total").increment(1);
-        Ok(Dispatched {
+        let done = Dispatched {
             message_id,
             sessions: plan.sessions,
             queues: plan.names,
             refused: plan.refused,
+        };
+        // Both are on their way before either is waited for: neither delays the other.
+        Ok(async move {
+            let (delivered, kept) =
+                future::join(OptionFuture::from(delivered), OptionFuture::from(kept)).await;
+            delivered.transpose()?;
+            kept.transpose()?;
+            metrics::counter!("fanfare_messages_dispatched_total").increment(1);
+            Ok(done)
         })
     }
 
-    async fn deliver(&self, to: Recipients, body: Bytes, now: Timestamp) -> Result<(), StoreError> {
+    fn deliver(&self, to: Recipients, body: Bytes, now: Timestamp) -> Option<Commit<Seq>> {
         if matches!(&to, Recipients::Queues(queues) if queues.is_empty()) {
-            return Ok(());
+            return None;
         }
         let message = NewMessage {
             id: Uuid::new_v4(),
@@ -167,7 +175,7 @@ impl Neighbours {
             trace_header: None,
             dead_letter_source: None,
         };
-        self.queues.deliver(to, message).await.map(drop)
+        Some(self.queues.deliver(to, message))
     }
 
     fn resolve(&self, posted: &Posted, now: Timestamp) -> Result<Plan, DispatchError> {
