@@ -16,8 +16,8 @@ use crate::domain::message::{MessageState, NewMessage, Origin, QueueSource, Stor
 use crate::domain::queue::QueueRecord;
 use crate::domain::session::{OpenSession, Session, SessionRoute};
 use crate::domain::{
-    AccountId, IdentityId, QueueError, QueueName, QueueNo, Seq, SessionKey, StoreError, Timestamp,
-    UserId,
+    AccountId, IdentityId, MessageId, QueueError, QueueName, QueueNo, Seq, SessionKey, StoreError,
+    Timestamp, UserId,
 };
 
 pub mod embedded;
@@ -100,8 +100,8 @@ pub struct LoadedQueue {
 /// Whom [`QueueStore::deliver`] reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipients {
-    /// These queues. The body is stored once.
-    Queues(Vec<QueueNo>),
+    /// These queues, each with the time when the message expires there. The body is stored once.
+    Queues(Vec<(QueueNo, Timestamp)>),
     /// Each session queue of the account that exists at commit.
     Account(AccountId),
     /// Each session queue that exists at commit.
@@ -110,10 +110,11 @@ pub enum Recipients {
 
 /// Messages in queues.
 pub trait QueueStore: Send + Sync + 'static {
-    /// Everything a queue has. Reads from disk: not for an event loop when the queue may be long.
+    /// Everything a queue has. Reads from disk: not for an event loop when the queue may be long. Bodies beyond
+    /// the first MiB are left empty: ask [`QueueStore::body`] when they are needed.
     fn load(&self, source: QueueSource, now: Timestamp) -> Result<LoadedQueue, StoreError>;
 
-    /// Messages after `after`, ascending by `seq`, broadcasts included.
+    /// Messages after `after`, ascending by `seq`, broadcasts included. Bodies as with [`QueueStore::load`].
     fn newer(
         &self,
         source: QueueSource,
@@ -123,6 +124,9 @@ pub trait QueueStore: Send + Sync + 'static {
 
     /// A message's text; `None` if it is gone.
     fn body(&self, queue: QueueNo, seq: Seq, origin: Origin) -> Result<Option<Bytes>, StoreError>;
+
+    /// Whether the queue has `limit` messages of its own, or more.
+    fn is_full(&self, queue: QueueNo, limit: u64, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Commits changes to one queue, in order. Resolves to the `seq` of each [`Change::Send`], in order.
     fn commit(&self, queue: QueueNo, changes: Vec<Change>) -> Commit<Vec<Seq>>;
@@ -250,6 +254,33 @@ pub trait HistoryStore: Send + Sync + 'static {
 
     /// Forgets entries that were replaced.
     fn forget(&self, user: UserId, entries: Vec<Seq>) -> Commit<()>;
+
+    /// Remembers receipts that were promised and are still to be made.
+    fn promise(&self, receipts: Receipts) -> Commit<Seq>;
+
+    /// What was promised and not yet kept, oldest first.
+    fn promised(&self) -> Result<Vec<(Seq, Receipts)>, StoreError>;
+
+    /// The promise was kept.
+    fn kept(&self, promise: Seq) -> Commit<()>;
+}
+
+/// Receipts asked for by a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipts {
+    /// Whose entries.
+    pub user: UserId,
+    /// Which of them.
+    pub which: Unread,
+}
+
+/// Which unread entries are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// Those of these ids.
+    Ids(Vec<MessageId>),
+    /// Those accepted at this time or before.
+    AsOf(Timestamp),
 }
 
 /// An entry that was read.
@@ -263,8 +294,8 @@ pub struct ReadMark {
     pub expires: Timestamp,
 }
 
-/// What a commit touched, told to the actors that may be waiting for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What a commit changed, told to those that keep something of it in memory or wait for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Touched {
     /// A queue has new messages.
     Queue(QueueNo),
@@ -272,13 +303,16 @@ pub enum Touched {
     Everyone,
     /// There is a new broadcast to the account's sessions.
     Account(AccountId),
-    /// A user has new history.
-    User(UserId),
-    /// There is new history for everyone.
-    HistoryOfEveryone,
-    /// There is new history for the account's users.
-    HistoryOfAccount(AccountId),
+    /// A session was created, or refreshed from what it was before.
+    Opened {
+        /// As it is now.
+        session: SessionRoute,
+        /// As it was, if it was refreshed.
+        before: Option<SessionRoute>,
+    },
+    /// A session is gone.
+    Closed(SessionRoute),
 }
 
-/// Called on the committing thread after each commit, in commit order: must return at once.
+/// Called on the committing thread after each commit, in commit order and before its answers: must return at once.
 pub type OnTouched = Arc<dyn Fn(&[Touched]) + Send + Sync>;

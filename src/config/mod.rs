@@ -1,1 +1,3 @@
 //! Typed configuration in layers, and every limit.
+
+pub mod limits;

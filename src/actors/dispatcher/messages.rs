@@ -1,0 +1,46 @@
+//! What can be asked of the dispatcher.
+
+use actix::Message;
+
+use super::posted::{InvalidMessage, Posted};
+use crate::domain::{MessageId, QueueName, SessionId, StoreError};
+
+/// Deliver a message and keep it in history.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Dispatched, DispatchError>")]
+pub struct Dispatch {
+    /// The message.
+    pub posted: Posted,
+    /// Its id if the sender gave none; `None` derives one from time and content.
+    pub fallback_id: Option<MessageId>,
+}
+
+/// A message that is on disk in every queue it is for, and in history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatched {
+    /// Its id.
+    pub message_id: MessageId,
+    /// How many sessions it is for.
+    pub sessions: u64,
+    /// The first of their queues.
+    pub queues: Vec<QueueName>,
+    /// Sessions whose queue is full: they do not get it.
+    pub refused: Vec<SessionId>,
+}
+
+/// Why a message was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DispatchError {
+    /// The message itself is wrong.
+    #[error(transparent)]
+    Invalid(#[from] InvalidMessage),
+    /// Every session it is for has a full queue.
+    #[error("the queue of every session this message is for is full")]
+    QueuesFull,
+    /// More is waiting than is allowed: try again later.
+    #[error("too many messages are waiting to be dispatched")]
+    Overloaded,
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

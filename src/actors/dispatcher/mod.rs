@@ -1,0 +1,323 @@
+//! The dispatcher: turns a target into sessions and users, and hands one shared message to their queues
+//! and their history. One per worker; it never waits for a store or a socket itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler, ResponseFuture};
+use bytes::Bytes;
+use futures_util::future;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::backends::{QueueCatalog, QueueStore, Recipients, SessionRegistry};
+use crate::config::limits;
+use crate::domain::history::{Audience, NewEntry};
+use crate::domain::message::NewMessage;
+use crate::domain::{
+    Clock, MessageId, QueueName, QueueNo, SessionId, StoreError, Target, Timestamp, UserId,
+};
+use crate::envelope::ascii_json;
+
+pub mod local;
+pub mod messages;
+pub mod posted;
+pub mod routes;
+
+pub use local::Dispatchers;
+pub use messages::{Dispatch, DispatchError, Dispatched};
+pub use posted::Posted;
+pub use routes::Routes;
+
+use super::history::Historians;
+use posted::InvalidMessage;
+
+/// What a dispatcher works with; shared by all of them.
+pub struct Neighbours {
+    /// Who has which sessions.
+    pub routes: Arc<Routes>,
+    /// Sessions by id.
+    pub registry: Arc<dyn SessionRegistry>,
+    /// Names of queues.
+    pub catalog: Arc<dyn QueueCatalog>,
+    /// Where messages wait.
+    pub queues: Arc<dyn QueueStore>,
+    /// Who keeps history.
+    pub history: Historians,
+    /// The time.
+    pub clock: Clock,
+    /// How long history keeps a message.
+    pub user_message_ttl: Duration,
+    /// The SQS `SenderId` of dispatched messages.
+    pub sender: Arc<str>,
+    /// Messages that a session's queue may hold.
+    pub queue_limit: u64,
+}
+
+/// The actor.
+pub struct Dispatcher {
+    neighbours: Arc<Neighbours>,
+}
+
+impl Dispatcher {
+    /// A dispatcher among its neighbours.
+    pub fn new(neighbours: Arc<Neighbours>) -> Self {
+        Self { neighbours }
+    }
+}
+
+impl Actor for Dispatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(limits::DISPATCHER_MAILBOX);
+    }
+}
+
+impl Handler<Dispatch> for Dispatcher {
+    type Result = ResponseFuture<Result<Dispatched, DispatchError>>;
+
+    fn handle(&mut self, message: Dispatch, _: &mut Self::Context) -> Self::Result {
+        let neighbours = self.neighbours.clone();
+        Box::pin(async move { neighbours.dispatch(message).await })
+    }
+}
+
+/// A target, resolved.
+struct Plan {
+    recipients: Recipients,
+    /// Who keeps it in history; `None`: nobody.
+    audience: Option<Audience>,
+    sessions: u64,
+    names: Vec<QueueName>,
+    refused: Vec<SessionId>,
+}
+
+/// A session that a plan reaches directly.
+struct Found {
+    queue: QueueNo,
+    name: Option<QueueName>,
+    session: SessionId,
+    retention: Duration,
+}
+
+impl Neighbours {
+    /// Routes a message, and answers once it is on disk everywhere.
+    async fn dispatch(&self, message: Dispatch) -> Result<Dispatched, DispatchError> {
+        let Dispatch {
+            posted,
+            fallback_id,
+        } = message;
+        let now = self.clock.now();
+        let message_id = match posted.message_id.clone().or(fallback_id) {
+            Some(id) => id,
+            None => derive_id(&posted, now),
+        };
+        let json = posted.to_json(&message_id);
+        let body = Bytes::from(ascii_json(&json).into_owned());
+        if body.len() > limits::MESSAGE_BYTES {
+            return Err(InvalidMessage::TooLong { length: body.len() }.into());
+        }
+        let plan = self.resolve(&posted, now)?;
+        let kept = plan.audience.map(|audience| {
+            let entry = NewEntry {
+                message_id: message_id.clone(),
+                created: now,
+                expires: now.plus(self.user_message_ttl),
+                kind: posted.kind.clone(),
+                json: Bytes::from(json),
+            };
+            self.history.append(audience, entry)
+        });
+        let delivered = self.deliver(plan.recipients, body, now);
+        // Both are on their way before either is waited for: neither delays the other.
+        let kept = async {
+            match kept {
+                Some(kept) => kept.await,
+                None => Ok(()),
+            }
+        };
+        let (delivered, kept) = future::join(delivered, kept).await;
+        delivered?;
+        kept?;
+        metrics::counter!("fanfare_messages_dispatched_total").increment(1);
+        Ok(Dispatched {
+            message_id,
+            sessions: plan.sessions,
+            queues: plan.names,
+            refused: plan.refused,
+        })
+    }
+
+    async fn deliver(&self, to: Recipients, body: Bytes, now: Timestamp) -> Result<(), StoreError> {
+        if matches!(&to, Recipients::Queues(queues) if queues.is_empty()) {
+            return Ok(());
+        }
+        let message = NewMessage {
+            id: Uuid::new_v4(),
+            body,
+            seal: true,
+            sent: now,
+            expires: now.plus(self.routes.longest_retention()),
+            visible_at: now,
+            sender: self.sender.clone(),
+            attributes: Arc::new([]),
+            group: None,
+            dedup: None,
+            trace_header: None,
+            dead_letter_source: None,
+        };
+        self.queues.deliver(to, message).await.map(drop)
+    }
+
+    fn resolve(&self, posted: &Posted, now: Timestamp) -> Result<Plan, DispatchError> {
+        let target = &posted.target;
+        let mut plan = match target {
+            Target {
+                account: None,
+                user: None,
+                session: None,
+            } => Plan {
+                recipients: Recipients::Everyone,
+                audience: Some(Audience::Everyone),
+                sessions: self.routes.sessions(),
+                names: self.first_names(None)?,
+                refused: Vec::new(),
+            },
+            Target {
+                account: Some(account),
+                user: None,
+                session: None,
+            } => Plan {
+                recipients: Recipients::Account(*account),
+                audience: Some(Audience::Account(*account)),
+                sessions: self.routes.sessions_of_account(*account),
+                names: self.first_names(Some(*account))?,
+                refused: Vec::new(),
+            },
+            _ => self.resolve_directly(target, now)?,
+        };
+        if posted.sqs_only {
+            plan.audience = None;
+        }
+        if plan.sessions == 0 {
+            // A broadcast to nobody is no row in a log that nobody will read.
+            plan.recipients = Recipients::Queues(Vec::new());
+            plan.audience = plan
+                .audience
+                .filter(|audience| matches!(audience, Audience::Users(_)));
+        }
+        Ok(plan)
+    }
+
+    /// Queues of the first sessions a broadcast reaches.
+    fn first_names(
+        &self,
+        account: Option<crate::domain::AccountId>,
+    ) -> Result<Vec<QueueName>, StoreError> {
+        let sessions = self
+            .registry
+            .list(account, None, limits::ANSWERED_QUEUE_URLS)?;
+        Ok(sessions
+            .into_iter()
+            .map(|session| session.queue_name)
+            .collect())
+    }
+
+    /// A user's sessions, or a session.
+    fn resolve_directly(&self, target: &Target, now: Timestamp) -> Result<Plan, DispatchError> {
+        let (found, users) = match target.user {
+            Some(user) => (self.sessions_of_user(target, user), vec![user]),
+            None => self.sessions_by_id(target, now)?,
+        };
+        let mut plan = Plan {
+            recipients: Recipients::Queues(Vec::new()),
+            audience: (!users.is_empty()).then_some(Audience::Users(users)),
+            sessions: found.len() as u64,
+            names: Vec::new(),
+            refused: Vec::new(),
+        };
+        let mut queues = Vec::with_capacity(found.len());
+        for found in found {
+            if self.queues.is_full(found.queue, self.queue_limit, now)? {
+                plan.refused.push(found.session);
+                continue;
+            }
+            if plan.names.len() < limits::ANSWERED_QUEUE_URLS {
+                let name = match found.name {
+                    Some(name) => Some(name),
+                    None => self.catalog.get(found.queue)?.map(|queue| queue.name),
+                };
+                plan.names.extend(name);
+            }
+            queues.push((found.queue, now.plus(found.retention)));
+        }
+        if queues.is_empty() && !plan.refused.is_empty() {
+            return Err(DispatchError::QueuesFull);
+        }
+        plan.sessions = queues.len() as u64;
+        plan.recipients = Recipients::Queues(queues);
+        Ok(plan)
+    }
+
+    fn sessions_of_user(&self, target: &Target, user: UserId) -> Vec<Found> {
+        let wanted = |session: &routes::UserSession| {
+            target
+                .account
+                .is_none_or(|account| account == session.account)
+                && target
+                    .session
+                    .as_ref()
+                    .is_none_or(|id| *id == session.session)
+        };
+        let sessions = self
+            .routes
+            .sessions_of_user(user)
+            .into_iter()
+            .filter(wanted);
+        sessions
+            .map(|session| Found {
+                queue: session.queue,
+                name: None,
+                session: session.session,
+                retention: session.retention,
+            })
+            .collect()
+    }
+
+    /// Sessions of an id, in one account or in any, and their users.
+    fn sessions_by_id(
+        &self,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<(Vec<Found>, Vec<UserId>), StoreError> {
+        let Some(id) = &target.session else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let mut sessions = self.registry.by_id(id)?;
+        sessions.retain(|session| {
+            session.ttl > now
+                && target
+                    .account
+                    .is_none_or(|account| account == session.key.account)
+        });
+        let mut users: Vec<UserId> = sessions.iter().filter_map(|session| session.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        let found = sessions.into_iter().map(|session| Found {
+            queue: session.queue,
+            name: Some(session.queue_name),
+            session: session.key.session,
+            retention: session.retention,
+        });
+        Ok((found.collect(), users))
+    }
+}
+
+/// An id from time and content.
+fn derive_id(posted: &Posted, now: Timestamp) -> MessageId {
+    let nameless = MessageId::parse("-").expect("a dash is a message id");
+    let digest = Sha256::digest(posted.to_json(&nameless));
+    let id = format!("{:x}-{}", now.micros(), hex::encode(&digest[..8]));
+    MessageId::parse(&id).expect("hexadecimal digits and a dash are a message id")
+}

@@ -1,0 +1,282 @@
+//! The user actor: one per user whose history is being looked at. It knows which entries there are and
+//! which are read, counts exactly, and makes receipts. Loaded on use, let go when idle: everything it
+//! knows is on disk.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext as _, AsyncContext as _, AtomicResponse, Context, Handler, WrapFuture as _,
+};
+use tokio::time::Instant;
+
+use super::dispatcher::{Dispatch, Dispatchers, Posted};
+use crate::backends::{HistoryStore, Receipts, Unread};
+use crate::config::limits;
+use crate::domain::{Clock, MessageId, Seq, StoreError, Timestamp, UserId};
+
+pub mod directory;
+pub mod messages;
+pub mod state;
+
+pub use directory::Users;
+use messages::{CountUnread, GetPage, IdleTick, KeepPromise, Page, SetRead, SetReadLater};
+use state::HistoryState;
+
+/// The actor.
+pub struct User {
+    core: Rc<Core>,
+    idle_after: Duration,
+    last_used: Instant,
+    /// Promised receipts being made: not idle as long as there are any.
+    promises: usize,
+    on_stop: Option<Box<dyn FnOnce()>>,
+}
+
+/// What an operation works with while it waits for the store. Operations run one after the other.
+struct Core {
+    user: UserId,
+    store: Arc<dyn HistoryStore>,
+    dispatchers: Dispatchers,
+    clock: Clock,
+    state: RefCell<HistoryState>,
+}
+
+impl User {
+    /// The actor of a user; `on_stop` is called when it lets itself go.
+    pub fn new(
+        user: UserId,
+        store: Arc<dyn HistoryStore>,
+        dispatchers: Dispatchers,
+        clock: Clock,
+        idle_after: Duration,
+        on_stop: Box<dyn FnOnce()>,
+    ) -> Self {
+        let core = Core {
+            user,
+            store,
+            dispatchers,
+            clock,
+            state: RefCell::default(),
+        };
+        Self {
+            core: Rc::new(core),
+            idle_after,
+            last_used: Instant::now(),
+            promises: 0,
+            on_stop: Some(on_stop),
+        }
+    }
+
+    /// Runs an operation alone: the next message waits until it is done.
+    fn alone<T: 'static, F>(
+        &mut self,
+        operation: impl FnOnce(Rc<Core>) -> F,
+    ) -> AtomicResponse<Self, T>
+    where
+        F: Future<Output = T> + 'static,
+    {
+        self.last_used = Instant::now();
+        AtomicResponse::new(Box::pin(operation(self.core.clone()).into_actor(self)))
+    }
+}
+
+impl Actor for User {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(limits::USER_MAILBOX);
+        metrics::gauge!("fanfare_actors", "actor" => "user").increment(1);
+        ctx.run_interval(self.idle_after, |_, ctx| {
+            // A full mailbox means that it is not idle.
+            let _ = ctx.address().try_send(IdleTick);
+        });
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        metrics::gauge!("fanfare_actors", "actor" => "user").decrement(1);
+        if let Some(on_stop) = self.on_stop.take() {
+            on_stop();
+        }
+    }
+}
+
+impl Handler<IdleTick> for User {
+    type Result = ();
+
+    fn handle(&mut self, _: IdleTick, ctx: &mut Self::Context) {
+        if self.promises == 0 && self.last_used.elapsed() >= self.idle_after {
+            ctx.stop();
+        }
+    }
+}
+
+impl Handler<GetPage> for User {
+    type Result = AtomicResponse<Self, Result<Page, StoreError>>;
+
+    fn handle(&mut self, GetPage(query): GetPage, _: &mut Self::Context) -> Self::Result {
+        self.alone(|core| async move {
+            core.catch_up().await?;
+            let (entries, more) = core.state.borrow().page(&query);
+            let next = entries
+                .last()
+                .filter(|_| more)
+                .map(|entry| (entry.created, entry.seq));
+            let mut texts = Vec::with_capacity(entries.len());
+            for entry in entries {
+                // An entry whose text is gone expired a moment ago.
+                if let Some(text) = core.store.text(core.user, entry.seq, entry.origin)? {
+                    texts.push((entry, text));
+                }
+            }
+            Ok(Page {
+                entries: texts,
+                next,
+            })
+        })
+    }
+}
+
+impl Handler<CountUnread> for User {
+    type Result = AtomicResponse<Self, Result<usize, StoreError>>;
+
+    fn handle(&mut self, _: CountUnread, _: &mut Self::Context) -> Self::Result {
+        self.alone(|core| async move {
+            core.catch_up().await?;
+            Ok(core.state.borrow().unread())
+        })
+    }
+}
+
+impl Handler<SetRead> for User {
+    type Result = AtomicResponse<Self, Result<Vec<MessageId>, StoreError>>;
+
+    fn handle(&mut self, SetRead(which): SetRead, _: &mut Self::Context) -> Self::Result {
+        self.alone(|core| async move { core.set_read(&which).await })
+    }
+}
+
+impl Handler<SetReadLater> for User {
+    type Result = AtomicResponse<Self, Result<(), StoreError>>;
+
+    fn handle(
+        &mut self,
+        SetReadLater(which): SetReadLater,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
+        let address = ctx.address();
+        self.alone(|core| async move {
+            let receipts = Receipts {
+                user: core.user,
+                which,
+            };
+            let promise = core.store.promise(receipts.clone()).await?;
+            // Not waited for, and behind what was asked before it. Should the actor end first, the promise is
+            // on disk and kept at the next start.
+            actix::spawn(async move { address.send(KeepPromise { promise, receipts }).await });
+            Ok(())
+        })
+    }
+}
+
+impl Handler<KeepPromise> for User {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, message: KeepPromise, _: &mut Self::Context) -> Self::Result {
+        self.alone(|core| async move {
+            let KeepPromise { promise, receipts } = message;
+            let mut pause = Duration::from_millis(100);
+            while let Err(error) = core.keep(promise, &receipts.which).await {
+                tracing::warn!(user = core.user.0, %error, "promised receipts wait");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(10));
+            }
+        })
+    }
+}
+
+impl Core {
+    /// Learns what the store has got since the last time.
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        let (now, newest) = (self.clock.now(), self.state.borrow().newest());
+        let entries = if newest == Seq(0) {
+            // The first time it may be a whole day's history: not on the event loop.
+            let (store, user) = (self.store.clone(), self.user);
+            let read = tokio::task::spawn_blocking(move || store.entries(user, Seq(0), now));
+            read.await
+                .map_err(|error| StoreError::Failed(error.to_string()))??
+        } else {
+            self.store.entries(self.user, newest, now)?
+        };
+        let replaced = {
+            let mut state = self.state.borrow_mut();
+            let replaced = state.learn(entries);
+            state.expire(now);
+            replaced
+        };
+        if !replaced.is_empty() {
+            self.store.forget(self.user, replaced).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes receipts, in batches; each batch is told to all the user's sessions.
+    async fn set_read(&self, which: &Unread) -> Result<Vec<MessageId>, StoreError> {
+        self.catch_up().await?;
+        let chosen = self.state.borrow().unread_of(which);
+        let mut receipted = Vec::with_capacity(chosen.len());
+        for batch in chosen.chunks(limits::RECEIPT_BATCH) {
+            let ids: Vec<MessageId> = batch.iter().map(|(id, _)| id.clone()).collect();
+            let marks = batch.iter().map(|(_, mark)| *mark).collect();
+            self.store.mark_read(self.user, marks).await?;
+            self.state.borrow_mut().mark_read(&ids);
+            self.tell_sessions(&ids);
+            receipted.extend(ids);
+        }
+        metrics::counter!("fanfare_receipts_total").increment(receipted.len() as u64);
+        Ok(receipted)
+    }
+
+    async fn keep(&self, promise: Seq, which: &Unread) -> Result<(), StoreError> {
+        self.set_read(which).await?;
+        self.store.kept(promise).await
+    }
+
+    /// Sends one receipt message, and goes on trying apart from this if it can not be stored now.
+    fn tell_sessions(&self, ids: &[MessageId]) {
+        let receipt = serde_json::json!({
+            "_type": "message-read-receipt",
+            "userId": self.user.0,
+            "messages-receipted": ids.iter().map(MessageId::as_str).collect::<Vec<_>>(),
+            "_sqs_only": 1,
+        })
+        .to_string();
+        let dispatchers = self.dispatchers.clone();
+        actix::spawn(async move {
+            let mut pause = Duration::from_millis(50);
+            loop {
+                let posted = Posted::parse(receipt.as_bytes()).expect("a receipt is a JSON object");
+                match dispatchers
+                    .dispatch(Dispatch {
+                        posted,
+                        fallback_id: None,
+                    })
+                    .await
+                {
+                    Ok(_) => return,
+                    Err(error) => tracing::warn!(%error, "a receipt message waits"),
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(10));
+            }
+        });
+    }
+}
+
+/// Cuts fractions of a second, as the prior art does for `asof`.
+pub fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_secs(at.secs())
+}

@@ -1,0 +1,365 @@
+//! Group commit: one thread writes, many requests share one fdatasync.
+//!
+//! While a commit is on its way to the disk, the next jobs collect; throughput is then set by how many
+//! share a commit, not by the disk. Jobs run one after the other on the committing thread, each as a
+//! transaction that sees all earlier ones, so that "look, then write" needs no lock. A job that fails
+//! leaves nothing behind.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use fjall::PersistMode;
+use tokio::sync::oneshot;
+
+use super::space::Space;
+use super::tables::{Table, Tables};
+use super::tx::Tx;
+use crate::backends::{Commit, OnTouched, Touched};
+use crate::config::limits;
+use crate::domain::{Seq, StoreError};
+
+/// Whether a job makes the store grow; when the disk is nearly full, only those that free something run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// Adds messages, sessions, history.
+    Grows,
+    /// Acknowledges, deletes, expires.
+    Frees,
+}
+
+/// Called when the store has failed for good; ends the process in production.
+pub type OnFailure = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How soon changes that nobody waits for reach the disk.
+const LAZY_SYNC: Duration = Duration::from_millis(200);
+
+/// The handle through which jobs are handed in.
+pub(super) struct Committer {
+    jobs: Option<SyncSender<Box<dyn Job>>>,
+    queued_bytes: Arc<AtomicUsize>,
+    failed: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Work for the committing thread.
+trait Job: Send {
+    /// Writes into the transaction; an error takes back what it wrote.
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
+    /// Told once it is known whether the commit is on disk.
+    fn finish(self: Box<Self>, outcome: Result<(), StoreError>);
+    fn weight(&self) -> usize;
+    fn growth(&self) -> Growth;
+    /// Whether somebody waits for the disk.
+    fn waits(&self) -> bool;
+}
+
+struct Closure<F, T> {
+    run: Option<F>,
+    result: Option<T>,
+    reply: Option<oneshot::Sender<Result<T, StoreError>>>,
+    weight: usize,
+    growth: Growth,
+}
+
+impl<F, T> Job for Closure<F, T>
+where
+    F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let run = self.run.take().expect("a job is run once");
+        self.result = Some(run(tx)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { result, reply, .. } = *self;
+        if let Some(reply) = reply {
+            let answer = outcome.map(|()| result.expect("a job whose run succeeded has a result"));
+            // Whoever asked may have gone away; the change stands all the same.
+            let _ = reply.send(answer);
+        } else if let Err(error) = outcome {
+            tracing::warn!(%error, "a change nobody waits for was not stored");
+        }
+    }
+
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn growth(&self) -> Growth {
+        self.growth
+    }
+
+    fn waits(&self) -> bool {
+        self.reply.is_some()
+    }
+}
+
+impl Committer {
+    /// Starts the thread.
+    pub(super) fn start(
+        tables: Arc<Tables>,
+        next_seq: Seq,
+        space: Space,
+        on_touched: OnTouched,
+        on_failure: OnFailure,
+    ) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(limits::COMMIT_QUEUE_JOBS);
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let failed = Arc::new(AtomicBool::new(false));
+        let worker = Worker {
+            tables,
+            next_seq,
+            space,
+            on_touched,
+            on_failure,
+            queued_bytes: queued_bytes.clone(),
+            failed: failed.clone(),
+            unsynced_since: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-commit".into())
+            .spawn(move || worker.work(&receiver))?;
+        Ok(Self {
+            jobs: Some(sender),
+            queued_bytes,
+            failed,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands in a job; the answer comes when its commit is on disk.
+    pub(super) fn submit<T, F>(&self, growth: Growth, weight: usize, run: F) -> Commit<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Closure {
+            run: Some(run),
+            result: None,
+            reply: Some(reply),
+            weight,
+            growth,
+        };
+        if let Err(error) = self.send(Box::new(job)) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        Box::pin(async move {
+            answer
+                .await
+                .unwrap_or_else(|_| Err(StoreError::Failed("the store has stopped".into())))
+        })
+    }
+
+    /// Hands in a job that nobody waits for.
+    pub(super) fn submit_lazily<F>(&self, weight: usize, run: F)
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
+    {
+        let job = Closure {
+            run: Some(run),
+            result: None,
+            reply: None,
+            weight,
+            growth: Growth::Frees,
+        };
+        if let Err(error) = self.send(Box::new(job)) {
+            tracing::warn!(%error, "a change nobody waits for was not stored");
+        }
+    }
+
+    fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(StoreError::Failed("an earlier write failed".into()));
+        }
+        let weight = job.weight();
+        if self.queued_bytes.fetch_add(weight, Ordering::Relaxed) > limits::COMMIT_QUEUE_BYTES {
+            self.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+            return Err(StoreError::Overloaded);
+        }
+        let jobs = self
+            .jobs
+            .as_ref()
+            .expect("jobs are handed in before the drop");
+        jobs.try_send(job).map_err(|error| {
+            self.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => StoreError::Overloaded,
+                TrySendError::Disconnected(_) => StoreError::Failed("the store has stopped".into()),
+            }
+        })
+    }
+}
+
+impl Drop for Committer {
+    /// Finishes every job handed in, then ends the thread.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the committing thread panicked");
+        }
+    }
+}
+
+struct Worker {
+    tables: Arc<Tables>,
+    next_seq: Seq,
+    space: Space,
+    on_touched: OnTouched,
+    on_failure: OnFailure,
+    queued_bytes: Arc<AtomicUsize>,
+    failed: Arc<AtomicBool>,
+    /// Since when there are commits that were not yet synced.
+    unsynced_since: Option<Instant>,
+}
+
+impl Worker {
+    fn work(mut self, jobs: &Receiver<Box<dyn Job>>) {
+        loop {
+            let wait = match self.unsynced_since {
+                Some(since) => LAZY_SYNC.saturating_sub(since.elapsed()),
+                None => Duration::from_secs(3600),
+            };
+            match jobs.recv_timeout(wait) {
+                Ok(first) => self.batch(first, jobs),
+                Err(RecvTimeoutError::Timeout) => self.sync(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.sync();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Runs `first` and whatever else has been handed in by now, and commits it all together.
+    fn batch(&mut self, first: Box<dyn Job>, jobs: &Receiver<Box<dyn Job>>) {
+        let mut tx = Tx::new(&self.tables, self.next_seq);
+        let mut done: Vec<Box<dyn Job>> = Vec::new();
+        let space = self.space.look();
+        let mut waits = false;
+        let mut job = Some(first);
+        while let Some(mut next) = job.take() {
+            self.queued_bytes
+                .fetch_sub(next.weight(), Ordering::Relaxed);
+            let growth = next.growth();
+            let result = space
+                .allow(growth)
+                .and_then(|()| run_whole(&mut tx, next.as_mut()));
+            match result {
+                Ok(()) => {
+                    waits |= next.waits();
+                    done.push(next);
+                }
+                Err(error) => next.finish(Err(error)),
+            }
+            if tx.bytes() < limits::COMMIT_BATCH_BYTES {
+                job = jobs.try_recv().ok();
+            }
+        }
+        let batch = tx.finish();
+        let outcome = self.write(batch.ops, waits);
+        if outcome.is_ok() {
+            self.next_seq = batch.next_seq;
+            for (queue, by) in batch.depths {
+                self.tables.adjust_depth(queue, by);
+            }
+            metrics::histogram!("fanfare_store_commit_jobs").record(done.len() as f64);
+            (self.on_touched)(&batch.touched);
+        }
+        for job in done {
+            job.finish(outcome.clone());
+        }
+        if let Err(error) = outcome {
+            self.fail(&error);
+        }
+    }
+
+    fn write(&mut self, ops: Vec<super::tx::Op>, sync: bool) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(StoreError::Failed("an earlier write failed".into()));
+        }
+        // A job that only looked still waits for what it saw: its answer must not come before the disk has it.
+        if ops.is_empty() && !(sync && self.unsynced_since.is_some()) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let mode = if sync {
+            PersistMode::SyncData
+        } else {
+            PersistMode::Buffer
+        };
+        let mut batch = self.tables.db().batch().durability(Some(mode));
+        for op in ops {
+            let keyspace = self.tables.keyspace(op.table);
+            match op.value {
+                Some(value) => batch.insert(keyspace, op.key, value),
+                None => batch.remove(keyspace, op.key),
+            }
+        }
+        let result = if batch.is_empty() {
+            self.tables.db().persist(mode)
+        } else {
+            batch.commit()
+        };
+        result.map_err(|error| StoreError::Failed(error.to_string()))?;
+        if sync {
+            self.unsynced_since = None;
+        } else {
+            self.unsynced_since.get_or_insert(started);
+        }
+        metrics::histogram!("fanfare_store_commit_seconds").record(started.elapsed().as_secs_f64());
+        metrics::counter!("fanfare_store_commits_total").increment(1);
+        Ok(())
+    }
+
+    /// Brings commits that nobody waited for to the disk.
+    fn sync(&mut self) {
+        if self.unsynced_since.take().is_some()
+            && let Err(error) = self.tables.db().persist(PersistMode::SyncData)
+        {
+            self.fail(&StoreError::Failed(error.to_string()));
+        }
+    }
+
+    /// After a failed write the pages' state is unknown: never try again, never acknowledge again.
+    fn fail(&self, error: &StoreError) {
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            tracing::error!(%error, "the store has failed");
+            (self.on_failure)(&error.to_string());
+        }
+    }
+}
+
+/// Runs a job; what it wrote is taken back if it fails or panics.
+fn run_whole(tx: &mut Tx<'_>, job: &mut dyn Job) -> Result<(), StoreError> {
+    let mark = tx.mark();
+    let result = catch_unwind(AssertUnwindSafe(|| job.run(tx)))
+        .unwrap_or_else(|_| Err(StoreError::Failed("a store operation panicked".into())));
+    if result.is_err() {
+        tx.roll_back(mark);
+    }
+    result
+}
+
+/// What a commit tells the rest of the program, without repeats.
+pub(super) fn note(touched: &mut Vec<Touched>, what: Touched) {
+    if !touched.contains(&what) {
+        touched.push(what);
+    }
+}
+
+/// Estimated bytes of a removed row, for [`Tables::add_garbage`].
+pub(super) const REMOVED_ROW_BYTES: u64 = 256;
+
+/// Whether rows of a table count as garbage when removed.
+pub(super) fn counts_as_garbage(table: Table) -> bool {
+    table != Table::Registry
+}
