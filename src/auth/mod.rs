@@ -8,5 +8,8 @@ pub mod keys;
 
 pub mod sigv4;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use authenticate::{Authenticator, OperatorKey, Unauthenticated};
 pub use caller::{Access, Caller, Denied, Grant};

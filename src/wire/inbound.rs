@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use actix_web::dev::ServiceRequest;
-use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
 use bytes::Bytes;
 use uuid::Uuid;
@@ -58,6 +58,13 @@ impl Inbound {
             body: Bytes::new(),
             request_id: request_id(),
         }
+    }
+
+    /// Whether HTTP/2's `:authority` and a `Host` header name different hosts.
+    pub(crate) fn names_two_hosts(&self) -> bool {
+        let differs =
+            |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(self.host.as_bytes());
+        self.http2 && self.headers.get_all(header::HOST).any(differs)
     }
 
     /// A header's only value as text; `None` if it is absent, repeated or not text.

@@ -192,6 +192,10 @@ impl Door {
         if !self.headers_fit(&inbound.headers) {
             return rest::refuse(&Refusal::HeadersTooLarge);
         }
+        if inbound.names_two_hosts() {
+            let text = "The Host header and :authority name different hosts.";
+            return rest::refuse(&Refusal::Malformed(text.to_owned()));
+        }
         let wire = self.wires.iter().find(|wire| wire.wire.claims(&inbound));
         match wire {
             Some(wire) => self.answer_rpc(wire, inbound, payload).await,

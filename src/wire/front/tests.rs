@@ -1,1 +1,0 @@
-//! The door as a whole, in process and over sockets.
