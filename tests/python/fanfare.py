@@ -46,12 +46,14 @@ def credentials_of(session):
 class Fanfare:
     """A server, addressed the way the README tells users to."""
 
-    def __init__(self, url):
+    def __init__(self, url, operator=OPERATOR):
         self.url = url
+        self.operator = operator
         self._http = requests.Session()
 
-    def client(self, service, credentials=OPERATOR, **config):
+    def client(self, service, credentials=None, **config):
         """A stock boto3 client; only the endpoint is ours. It never retries: one call, one answer."""
+        credentials = credentials or self.operator
         return _boto3_client(
             self.url,
             service,
@@ -61,21 +63,21 @@ class Fanfare:
             tuple(sorted(config.items())),
         )
 
-    def signed(self, method, path, body=None, credentials=OPERATOR, service="execute-api", headers=None, query=None):
+    def signed(self, method, path, body=None, credentials=None, service="execute-api", headers=None, query=None):
         """One request with SigV4 in its headers; `query` is a dict or a list of pairs."""
         url = self.url + path
         if query:
             url += "?" + urllib.parse.urlencode(query, quote_via=urllib.parse.quote)
         content_type = {"Content-Type": "application/json"} if body is not None else {}
         request = AWSRequest(method, url, {**content_type, **(headers or {})}, data=body)
-        SigV4Auth(credentials, service, REGION).add_auth(request)
+        SigV4Auth(credentials or self.operator, service, REGION).add_auth(request)
         return self.raw(method, url, data=body, headers=dict(request.headers.items()))
 
-    def presigned(self, method, path, credentials=OPERATOR, service="sqs", expires=60, query=None):
+    def presigned(self, method, path, credentials=None, service="sqs", expires=60, query=None):
         """A URL that carries its SigV4 in the query."""
         url = self.url + path + "?" + urllib.parse.urlencode(query or {}, quote_via=urllib.parse.quote)
         request = AWSRequest(method, url)
-        SigV4QueryAuth(credentials, service, REGION, expires).add_auth(request)
+        SigV4QueryAuth(credentials or self.operator, service, REGION, expires).add_auth(request)
         return request.url
 
     def raw(self, method, url, **arguments):
