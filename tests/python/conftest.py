@@ -5,18 +5,8 @@ import os
 import boto3
 import pytest
 
-from fanfare import Fanfare, fresh_name
+from fanfare import QUERY_PROTOCOL, Fanfare, fresh_name
 from server import ExternalServer, Server
-
-#: boto3 from this version on speaks JSON to SQS; before it, Query.
-FIRST_JSON_BOTO3 = (1, 28, 81)
-
-
-def _version(text):
-    return tuple(int(part) for part in text.split(".")[:3])
-
-
-QUERY_PROTOCOL = _version(boto3.__version__) < FIRST_JSON_BOTO3
 
 
 def pytest_report_header(config):

@@ -17,6 +17,10 @@ from botocore.credentials import Credentials
 from envelope import open_message
 from server import OPERATOR_ACCESS_KEY, OPERATOR_SECRET_KEY, REGION
 
+#: boto3 from this version on speaks JSON to SQS; before it, Query.
+FIRST_JSON_BOTO3 = (1, 28, 81)
+QUERY_PROTOCOL = tuple(int(part) for part in boto3.__version__.split(".")[:3]) < FIRST_JSON_BOTO3
+
 OPERATOR = Credentials(OPERATOR_ACCESS_KEY, OPERATOR_SECRET_KEY)
 NOBODY = Credentials("FANFARENOBODY", "not-a-secret-of-anyone")
 

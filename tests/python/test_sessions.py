@@ -182,7 +182,7 @@ def test_a_body_that_is_no_object_is_refused(fanfare, body):
 
 
 @pytest.mark.parametrize(
-    "session", ["s" * 256, "é✓😀", "a b", "a+b", "a%b", "semi;colon", "a:b", "..", "x=1&y=2", "a/b", "UPPER", "'\"<>"]
+    "session", ["s" * 256, "é✓😀", "a b", "a+b", "a%b", "semi;colon", "a:b", "x=1&y=2", "a/b", "UPPER", "'\"<>"]
 )
 def test_session_ids_may_be_any_text(fanfare, session):
     created = fanfare.create(session=session)

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from conftest import QUERY_PROTOCOL
 from expect import md5, refused
+from fanfare import QUERY_PROTOCOL
 
 pytestmark = pytest.mark.sqs_query
 

@@ -5,9 +5,8 @@ import time
 
 import pytest
 
-from conftest import QUERY_PROTOCOL
 from expect import refused
-from fanfare import fresh_id, fresh_name
+from fanfare import QUERY_PROTOCOL, fresh_id, fresh_name
 from server import AWS_ACCOUNT, REGION
 
 pytestmark = pytest.mark.sqs_query
