@@ -54,6 +54,7 @@ class Fanfare:
         self.url = url
         self.operator = operator
         self._http = requests.Session()
+        self._http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
     def client(self, service, credentials=None, **config):
         """A stock boto3 client; only the endpoint is ours. It never retries: one call, one answer."""

@@ -144,6 +144,14 @@ def test_curl_creates_notifies_and_reads(curl, fanfare):
     assert session["sqsUrl"].startswith(fanfare.url)
 
 
+def test_curl_speaks_http_2_without_tls(curl, fanfare):
+    session = fanfare.create(user=fresh_id())
+    arguments = ("--http2-prior-knowledge", "-d", '{"msg":"over h2c"}')
+    status, body = curl(f"/notify/user/{session['userId']}", *arguments)
+    assert status == 200 and json.loads(body)["sessions"] == 1
+    assert session.texts(1) == ["over h2c"]
+
+
 def test_curl_is_refused_with_wrong_keys(curl):
     assert curl("/status", credentials=NOBODY)[0] == 403
 
