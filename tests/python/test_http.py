@@ -49,8 +49,11 @@ def answers(fanfare):
     yield "api forbidden", fanfare.signed("GET", "/status", credentials=session.credentials)
     yield "no such route", fanfare.raw("GET", "/no/such/route")
     yield "wrong method", fanfare.raw("DELETE", "/status")
-    yield "sqs success", fanfare.signed(
-        "POST", "/", json.dumps({"QueueUrl": session["sqsUrl"]}).encode(), service="sqs", headers=SQS_RECEIVE
+    yield (
+        "sqs success",
+        fanfare.signed(
+            "POST", "/", json.dumps({"QueueUrl": session["sqsUrl"]}).encode(), service="sqs", headers=SQS_RECEIVE
+        ),
     )
     yield "sqs error", fanfare.signed("POST", "/", missing, service="sqs", headers=SQS_RECEIVE)
     yield "sqs unsigned", fanfare.raw("POST", "/", data=missing, headers=SQS_RECEIVE)
@@ -58,14 +61,17 @@ def answers(fanfare):
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     query = b"Action=GetQueueUrl&Version=2012-11-05&QueueName=missing"
     yield "sqs query error", fanfare.signed("POST", "/", query, service="sqs", headers=form)
-    yield "cognito error", fanfare.raw(
-        "POST",
-        "/",
-        data=b'{"IdentityId":"us-east-1:00000000-0000-4000-8000-000000000000"}',
-        headers={
-            "Content-Type": "application/x-amz-json-1.1",
-            "X-Amz-Target": "AWSCognitoIdentityService.GetCredentialsForIdentity",
-        },
+    yield (
+        "cognito error",
+        fanfare.raw(
+            "POST",
+            "/",
+            data=b'{"IdentityId":"us-east-1:00000000-0000-4000-8000-000000000000"}',
+            headers={
+                "Content-Type": "application/x-amz-json-1.1",
+                "X-Amz-Target": "AWSCognitoIdentityService.GetCredentialsForIdentity",
+            },
+        ),
     )
 
 
@@ -115,7 +121,7 @@ def test_metrics_are_prometheus_text(fanfare):
     answer = fanfare.raw("GET", "/metrics")
     assert answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/plain")
     lines = [line for line in answer.text.splitlines() if line and not line.startswith("#")]
-    assert lines and all(re.fullmatch(r'[a-zA-Z_:][\w:]*(\{.*\})? \S+( \d+)?', line) for line in lines)
+    assert lines and all(re.fullmatch(r"[a-zA-Z_:][\w:]*(\{.*\})? \S+( \d+)?", line) for line in lines)
     assert "# TYPE" in answer.text
 
 
@@ -168,9 +174,7 @@ def test_a_signature_covers_what_was_sent(fanfare, method, path, service):
         assert attempt(sent_body=b'{"msg":"y"}') == 403
 
 
-@pytest.mark.parametrize(
-    ("minutes", "accepted"), [(-14, True), (14, True), (-16, False), (16, False)]
-)
+@pytest.mark.parametrize(("minutes", "accepted"), [(-14, True), (14, True), (-16, False), (16, False)])
 def test_clocks_may_differ_by_fifteen_minutes(fanfare, minutes, accepted):
     moment = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) + datetime.timedelta(minutes=minutes)
     with unittest.mock.patch.object(auth, "get_current_datetime", return_value=moment):
@@ -283,6 +287,7 @@ def test_sigterm_answers_waiting_polls_and_keeps_what_was_accepted(start_server)
         ({"X-Amz-Target": "NoSuchService.Operation", "Content-Type": "application/x-amz-json-1.0"}, b"{}"),
         ({"X-Amz-Target": "Kinesis_20131202.PutRecord", "Content-Type": "application/x-amz-json-1.1"}, b'{"Data":1}'),
         ({"X-Amz-Target": "AmazonSQS.SendMessage", "Content-Type": "application/x-amz-json-1.0"}, b"[" * 500),
+        ({"X-Amz-Target": "Kinesis_20131202.ListStreams", "Content-Type": "application/x-amz-cbor-1.1"}, b"\xa0"),
         ({"Content-Type": "application/x-www-form-urlencoded"}, b"Action=NoSuch&Version=2012-11-05"),
         ({"Content-Type": "application/x-www-form-urlencoded"}, b"Version=2012-11-05"),
         ({"Content-Type": "application/x-www-form-urlencoded"}, b"\xff\xfe%zz&&&=&Action"),

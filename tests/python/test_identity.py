@@ -105,9 +105,7 @@ def test_pools_are_listed_to_the_operator(fanfare, unsigned, operator):
     assert re.fullmatch(r"[\w-]+:[0-9a-f-]+", pool["IdentityPoolId"]) and pool["IdentityPoolName"]
     assert set(pool) == {"IdentityPoolId", "IdentityPoolName"}
     for count in (0, 61):
-        refused(
-            ("InvalidParameterException", "ValidationException"), operator.list_identity_pools, MaxResults=count
-        )
+        refused(("InvalidParameterException", "ValidationException"), operator.list_identity_pools, MaxResults=count)
     denied = ("NotAuthorizedException", "MissingAuthenticationTokenException")
     refused(denied, unsigned.list_identity_pools, status=400, MaxResults=1)
     nobody = fanfare.client("cognito-identity", NOBODY)

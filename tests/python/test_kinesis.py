@@ -202,5 +202,7 @@ def test_one_record_too_large_fails_alone_or_whole_but_never_silently(fanfare, k
     good = json.dumps({"userId": session["userId"], "msg": "good"}).encode()
     large = json.dumps({"userId": session["userId"], "msg": "x" * 1_300_000}).encode()
     records = [{"Data": data, "PartitionKey": "p"} for data in (good, large)]
-    refused(("InvalidArgumentException", "ValidationException"), kinesis.put_records, StreamName=STREAM, Records=records)
+    refused(
+        ("InvalidArgumentException", "ValidationException"), kinesis.put_records, StreamName=STREAM, Records=records
+    )
     session.take(0)

@@ -143,9 +143,7 @@ def test_large_receipts_are_worked_off_in_batches(fanfare, user, form):
             {"Data": f'{{"userId":{user},"messageId":"{one}"}}'.encode(), "PartitionKey": "p"}
             for one in ids[start : start + 325]
         ]
-        assert kinesis.put_records(StreamName=STREAM, Records=records)[
-            "FailedRecordCount"
-        ] == 0
+        assert kinesis.put_records(StreamName=STREAM, Records=records)["FailedRecordCount"] == 0
     eventually(lambda: fanfare.unread(user) == len(ids))
     session = fanfare.create(user=user)
     assert form(fanfare, user, ids, **{"async": "1"}) == {"success": True}

@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 
 from envelope import open_message
 from expect import eventually, refused
-from fanfare import Fanfare, NOBODY, fresh_id, fresh_name
+from fanfare import NOBODY, Fanfare, fresh_id, fresh_name
 from server import KEY_LIFETIME, REGION, SESSION_TTL, seconds
 
 NO_QUEUE = "AWS.SimpleQueueService.NonExistentQueue"
@@ -83,9 +83,7 @@ def test_destroying_ends_queue_keys_and_session(fanfare, sqs):
     session = fanfare.create(user=fresh_id())
     fanfare.get("/destroy" + session.path)
     assert fanfare.status(session.description) is None
-    refused(
-        ("InvalidClientTokenId", NO_QUEUE, "AccessDenied"), session.sqs.receive_message, QueueUrl=session["sqsUrl"]
-    )
+    refused(("InvalidClientTokenId", NO_QUEUE, "AccessDenied"), session.sqs.receive_message, QueueUrl=session["sqsUrl"])
     refused(NO_QUEUE, sqs.receive_message, QueueUrl=session["sqsUrl"])
     assert fanfare.get(f"/notify/account/{session['accountId']}", msg="nobody is there")["sessions"] == 0
     for _ in range(2):

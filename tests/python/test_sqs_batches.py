@@ -71,7 +71,11 @@ def test_visibility_batch(sqs, queue):
     ("batch", "code", "text"),
     [
         ([], "EmptyBatchRequest", None),
-        (entries(11), "TooManyEntriesInBatchRequest", "Maximum number of entries per request are 10. You have sent 11."),
+        (
+            entries(11),
+            "TooManyEntriesInBatchRequest",
+            "Maximum number of entries per request are 10. You have sent 11.",
+        ),
         (entries(1) * 2, "BatchEntryIdsNotDistinct", None),
         ([{"Id": "a b", "MessageBody": "x"}], "InvalidBatchEntryId", None),
         ([{"Id": "x" * 81, "MessageBody": "x"}], "InvalidBatchEntryId", None),

@@ -93,10 +93,10 @@ def test_deduplication_by_group(sqs, new_queue):
 
 
 def test_what_a_fifo_message_needs(sqs, fifo):
-    refused("MissingParameter", sqs.send_message, status=400, QueueUrl=fifo, MessageBody="x",
-            MessageDeduplicationId="d")
-    refused("InvalidParameterValue", sqs.send_message, status=400, QueueUrl=fifo, MessageBody="x",
-            MessageGroupId="g")
+    refused(
+        "MissingParameter", sqs.send_message, status=400, QueueUrl=fifo, MessageBody="x", MessageDeduplicationId="d"
+    )
+    refused("InvalidParameterValue", sqs.send_message, status=400, QueueUrl=fifo, MessageBody="x", MessageGroupId="g")
     for arguments in ({"MessageGroupId": "x" * 129}, {"MessageGroupId": "a b"}, {"MessageDeduplicationId": "é"}):
         arguments = {"MessageGroupId": "g", "MessageDeduplicationId": "d", **arguments}
         refused("InvalidParameterValue", sqs.send_message, QueueUrl=fifo, MessageBody="x", **arguments)
@@ -107,7 +107,8 @@ def test_what_a_fifo_message_needs(sqs, fifo):
 
 def test_a_batch_keeps_its_order(sqs, fifo):
     batch = [
-        {"Id": str(n), "MessageBody": str(n), "MessageGroupId": "g", "MessageDeduplicationId": str(n)} for n in range(10)
+        {"Id": str(n), "MessageBody": str(n), "MessageGroupId": "g", "MessageDeduplicationId": str(n)}
+        for n in range(10)
     ]
     sent = sqs.send_message_batch(QueueUrl=fifo, Entries=batch)["Successful"]
     numbers = [int(e["SequenceNumber"]) for e in sorted(sent, key=lambda e: int(e["Id"]))]

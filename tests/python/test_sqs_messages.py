@@ -37,7 +37,17 @@ def counts(sqs, url):
 
 @pytest.mark.parametrize(
     "body",
-    ["hello", "é ✓ 😀 𝄞", " leading and trailing ", "a\tb\nc", "line\r\nline\rline", '<&>"\'', "a=b&c=d+%20", "{}", "0"],
+    [
+        "hello",
+        "é ✓ 😀 𝄞",
+        " leading and trailing ",
+        "a\tb\nc",
+        "line\r\nline\rline",
+        "<&>\"'",
+        "a=b&c=d+%20",
+        "{}",
+        "0",
+    ],
 )
 def test_a_message_comes_back_as_it_was_sent(sqs, queue, body):
     sent = send(sqs, queue, body)
@@ -72,9 +82,7 @@ def test_system_attributes_come_only_when_asked_for(sqs, queue):
 @pytest.mark.skipif(QUERY_PROTOCOL, reason="this boto3 predates MessageSystemAttributeNames")
 def test_both_lists_of_system_attribute_names_count(sqs, queue):
     send(sqs, queue, "x")
-    message = one(
-        sqs, queue, AttributeNames=["SenderId"], MessageSystemAttributeNames=["ApproximateReceiveCount"]
-    )
+    message = one(sqs, queue, AttributeNames=["SenderId"], MessageSystemAttributeNames=["ApproximateReceiveCount"])
     assert set(message["Attributes"]) == {"SenderId", "ApproximateReceiveCount"}
 
 
@@ -139,8 +147,14 @@ def test_message_attributes_are_filtered_and_the_md5_covers_what_is_returned(sqs
     ],
 )
 def test_message_attributes_outside_the_rules_are_refused(sqs, queue, attributes):
-    refused("InvalidParameterValue", sqs.send_message, status=400, QueueUrl=queue, MessageBody="x",
-            MessageAttributes=attributes)
+    refused(
+        "InvalidParameterValue",
+        sqs.send_message,
+        status=400,
+        QueueUrl=queue,
+        MessageBody="x",
+        MessageAttributes=attributes,
+    )
     assert receive(sqs, queue) == []
 
 
@@ -294,13 +308,11 @@ def test_receive_returns_at_most_what_was_asked(sqs, queue):
     [
         (
             {"MaxNumberOfMessages": 11},
-            "Value 11 for parameter MaxNumberOfMessages is invalid. "
-            "Reason: Must be between 1 and 10, if provided.",
+            "Value 11 for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and 10, if provided.",
         ),
         (
             {"MaxNumberOfMessages": 0},
-            "Value 0 for parameter MaxNumberOfMessages is invalid. "
-            "Reason: Must be between 1 and 10, if provided.",
+            "Value 0 for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and 10, if provided.",
         ),
         (
             {"WaitTimeSeconds": 21},

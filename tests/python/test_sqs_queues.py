@@ -44,9 +44,7 @@ def test_create_again_with_another_attribute_is_refused(sqs):
     text = refused(
         "QueueAlreadyExists", sqs.create_queue, status=400, QueueName=name, Attributes={"VisibilityTimeout": "32"}
     )
-    assert text == (
-        "A queue already exists with the same name and a different value for attribute VisibilityTimeout"
-    )
+    assert text == ("A queue already exists with the same name and a different value for attribute VisibilityTimeout")
 
 
 @pytest.mark.parametrize("name", ["a b", "ä", "x" * 81, "a.b", "name.fifo", "", "x" * 76 + ".fifo"])

@@ -188,7 +188,7 @@ def test_query_can_answer_json(fanfare, queue):
 
 
 def test_xml_escapes_what_xml_would_change(fanfare, queue):
-    body = "\"quoted\" <a>&amp;</a> ' \r\n\t end"
+    body = '"quoted" <a>&amp;</a> \' \r\n\t end'
     query_call(fanfare, "SendMessage", QueueUrl=queue, MessageBody=body)
     answer = query_call(fanfare, "ReceiveMessage", QueueUrl=queue)
     assert "&quot;quoted&quot;" in answer.text and "&#xD;" in answer.text
