@@ -1,0 +1,109 @@
+// A Fanfare server for the JavaScript clients, and signed requests to its own routes.
+
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import AWS from "aws-sdk";
+
+export const REGION = "us-east-1";
+export const ACCOUNT = "123456789012";
+export const STREAM = "dev-sqs-browser-event-dispatcher";
+export const OPERATOR = { accessKeyId: "FANFAREDEV", secretAccessKey: "fanfare-dev-secret" };
+
+const REPOSITORY = resolve(fileURLToPath(import.meta.url), "../../..");
+const START_TIMEOUT_MS = 30_000;
+const DRAIN_TIMEOUT_MS = 25_000;
+
+let numbers = (Date.now() % 1_000_000_000) * 100;
+
+/** An integer that no other test uses. */
+export const freshId = () => numbers++;
+
+/** A queue or session name that no other test uses. */
+export const freshName = (prefix = "t") => `${prefix}-${freshId()}-${randomUUID().slice(0, 8)}`;
+
+/** Starts the binary (or uses the server that FANFARE_TEST_URL names); `stop` ends it and checks its exit code. */
+export async function startServer() {
+  if (process.env.FANFARE_TEST_URL) return { url: process.env.FANFARE_TEST_URL, stop: async () => {} };
+  const binary = process.env.FANFARE_BIN ?? join(REPOSITORY, "target/debug/fanfare");
+  if (!existsSync(binary)) throw new Error(`${binary} is missing: run \`cargo build\` or set FANFARE_BIN`);
+  const directory = mkdtempSync(join(tmpdir(), "fanfare-test-"));
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(FANFARE|AWS)_/.test(name));
+  const child = spawn(resolve(binary), ["serve"], {
+    cwd: directory,
+    env: {
+      ...Object.fromEntries(inherited),
+      FANFARE_HTTP_LISTEN: "127.0.0.1:0",
+      FANFARE_STORE_DIR: join(directory, "data"),
+      FANFARE_AWS_ACCOUNT: ACCOUNT,
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let log = "";
+  child.stderr.on("data", (chunk) => (log += chunk));
+  const ended = once(child, "exit");
+  const url = await new Promise((found, failed) => {
+    const timer = setTimeout(() => failed(new Error(`no start in time:\n${log}`)), START_TIMEOUT_MS);
+    child.once("exit", (code) => failed(new Error(`exit ${code} at the start:\n${log}`)));
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      log += line + "\n";
+      const address = /listening http (\S+:\d+)/.exec(line)?.[1];
+      if (address) {
+        clearTimeout(timer);
+        found(`http://${address}`);
+      }
+    });
+  });
+  return {
+    url,
+    async stop() {
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), DRAIN_TIMEOUT_MS);
+      const [code] = await ended;
+      clearTimeout(timer);
+      rmSync(directory, { recursive: true, force: true });
+      if (code !== 0) throw new Error(`exit ${code} after SIGTERM:\n${log}`);
+    },
+  };
+}
+
+/** The JSON answer to a request signed as an operator's backend does it (SigV4, service execute-api). */
+export async function call(url, method, path, body) {
+  const target = new URL(path, url);
+  const request = new AWS.HttpRequest(new AWS.Endpoint(target.href), REGION);
+  request.method = method;
+  request.body = body === undefined ? "" : JSON.stringify(body);
+  request.headers = { host: target.host, "content-type": "application/json" };
+  new AWS.Signers.V4(request, "execute-api").addAuthorization(OPERATOR, new Date());
+  const { host, ...headers } = request.headers;
+  const answer = await fetch(target, { method, body: request.body || undefined, headers });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+  return JSON.parse(text);
+}
+
+/** Creates a session; returns its description. */
+export async function createSession(url, { account = freshId(), user = freshId(), query = "" } = {}) {
+  return (await call(url, "GET", `/create/${account}/${freshName("s")}/${user}${query}`)).session;
+}
+
+/** A session's keys in the form that the SDKs take. */
+export const keysOf = (session) => ({
+  accessKeyId: session.accessKey,
+  secretAccessKey: session.secretKey,
+  sessionToken: session.sessionToken,
+});
+
+/** Opens a `{counter}|{base64}` envelope with WebCrypto, as a browser does. */
+export async function openEnvelope(aesKey, envelope) {
+  const [counter, text] = envelope.split("|");
+  const block = Buffer.from(BigInt(counter).toString(16).padStart(32, "0"), "hex");
+  const key = await crypto.subtle.importKey("raw", Buffer.from(aesKey, "base64"), "AES-CTR", false, ["decrypt"]);
+  const algorithm = { name: "AES-CTR", counter: block, length: 128 };
+  return Buffer.from(await crypto.subtle.decrypt(algorithm, key, Buffer.from(text, "base64"))).toString();
+}
