@@ -124,7 +124,7 @@ pub(super) fn response(
         }
         Protocol::QueryJson => query_json(operation, answer.as_deref(), request_id),
     };
-    respond(protocol, 200, request_id).body(body)
+    respond(protocol, 200).body(body)
 }
 
 /// Query's JSON is older than AWS JSON: it names what it wraps and writes maps as lists of pairs.

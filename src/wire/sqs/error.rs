@@ -1,8 +1,8 @@
 //! What goes wrong, in the words of SQS (WIRE 1.6, 7): one exhaustive table from faults to types and codes.
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -10,45 +10,9 @@ use super::limits;
 use super::protocol::Protocol;
 use super::xml;
 use crate::auth::Denied;
+use crate::auth::sigv4::AuthError;
 use crate::domain::{QueueError, StoreError};
-
-/// Why a request was refused before it reached an operation.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No signature at all.
-    #[error("Request is missing Authentication Token")]
-    MissingAuthentication,
-    /// The signature's parts can not be read; the text says which.
-    #[error("{0}")]
-    IncompleteSignature(String),
-    /// Unknown access key, or its token does not belong to it.
-    #[error("The security token included in the request is invalid.")]
-    InvalidClientToken,
-    /// The signature is not that of the request, or too old or too new; the text is the whole answer.
-    #[error("{0}")]
-    SignatureDoesNotMatch(String),
-    /// The keys have expired.
-    #[error("The security token included in the request is expired")]
-    ExpiredToken,
-    /// The keys are good but not for this.
-    #[error("Access to the resource is denied.")]
-    AccessDenied,
-    /// The operation does not exist; `None` if the request names none.
-    #[error("The action {} is not valid for this endpoint.", .0.as_deref().unwrap_or_default())]
-    UnknownOperation(Option<String>),
-    /// The body is longer than is read.
-    #[error("The request is longer than {0} bytes.")]
-    TooLarge(usize),
-    /// More requests than are allowed; worth trying again.
-    #[error("Request is throttled.")]
-    Throttled,
-    /// The server is starting or stopping; worth trying again.
-    #[error("The service is unavailable. Please try again.")]
-    Unavailable,
-    /// The handler failed; the log says how.
-    #[error("We encountered an internal error. Please try again.")]
-    Internal,
-}
+use crate::wire::Refusal;
 
 /// Why an operation did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -179,7 +143,10 @@ impl Fault {
                 "The service has no room for more at present. Please try again.".into()
             }
             Self::Queue(QueueError::Store(StoreError::Failed(_) | StoreError::Corrupt(_))) => {
-                Refusal::Internal.to_string()
+                "We encountered an internal error. Please try again.".into()
+            }
+            Self::Refused(Refusal::UnknownOperation(name)) => {
+                format!("The action {name} is not valid for this endpoint.")
             }
             other => other.to_string(),
         }
@@ -228,38 +195,53 @@ fn queue_error_names(error: &QueueError) -> Names {
 
 fn refusal_names(refusal: &Refusal) -> Names {
     match refusal {
-        Refusal::MissingAuthentication => {
-            names!(coral "MissingAuthenticationToken", "MissingAuthenticationToken", 403)
-        }
-        Refusal::IncompleteSignature(_) => {
-            names!(coral "IncompleteSignature", "IncompleteSignature", 400)
-        }
-        Refusal::InvalidClientToken => {
-            names!(coral "UnrecognizedClientException", "InvalidClientTokenId", 403)
-        }
-        Refusal::SignatureDoesNotMatch(_) => {
-            names!(coral "InvalidSignatureException", "SignatureDoesNotMatch", 403)
-        }
-        Refusal::ExpiredToken => names!(coral "ExpiredTokenException", "ExpiredToken", 403),
+        Refusal::Auth(error) => auth_error_names(error),
         Refusal::AccessDenied => names!(coral "AccessDeniedException", "AccessDenied", 403),
-        Refusal::UnknownOperation(None) => {
+        Refusal::UnknownOperation(name) if name.is_empty() => {
             names!(coral "UnknownOperationException", "UnknownOperationException", 404)
         }
-        Refusal::UnknownOperation(Some(_)) => {
+        Refusal::UnknownOperation(_) => {
             names!(coral "UnknownOperationException", "InvalidAction", 400)
         }
-        Refusal::TooLarge(_) => {
+        Refusal::NotFound => names!(sqs "InvalidAddress", "InvalidAddress", 404),
+        Refusal::MethodNotAllowed { .. } => {
+            names!(coral "UnsupportedHttpVerb", "UnsupportedHttpVerb", 405)
+        }
+        Refusal::Malformed(_) => names!(coral "SerializationException", "MalformedInput", 400),
+        Refusal::BodyTooLarge { .. } => {
             names!(coral "RequestEntityTooLarge", "RequestEntityTooLarge", 413)
         }
-        Refusal::Throttled => names!(sqs "RequestThrottled", "RequestThrottled", 403),
+        Refusal::QueryTooLong { .. } => {
+            names!(coral "RequestUriTooLong", "RequestUriTooLong", 414)
+        }
+        Refusal::HeadersTooLarge => {
+            names!(coral "RequestHeaderFieldsTooLarge", "RequestHeaderFieldsTooLarge", 431)
+        }
+        Refusal::Timeout => names!(coral "RequestTimeout", "RequestTimeout", 408),
         Refusal::Unavailable => names!(coral "ServiceUnavailable", "ServiceUnavailable", 503),
         Refusal::Internal => names!(coral "InternalError", "InternalError", 500),
     }
 }
 
-/// The answer to a request that was refused before it reached an operation.
-pub fn refusal(protocol: Protocol, why: &Refusal, request_id: Uuid) -> HttpResponse {
-    fault_answer(protocol, &Fault::Refused(why.clone()), request_id)
+fn auth_error_names(error: &AuthError) -> Names {
+    match error {
+        AuthError::MissingAuthentication => {
+            names!(coral "MissingAuthenticationToken", "MissingAuthenticationToken", 403)
+        }
+        AuthError::IncompleteSignature(_) => {
+            names!(coral "IncompleteSignature", "IncompleteSignature", 400)
+        }
+        AuthError::InvalidClientToken => {
+            names!(coral "UnrecognizedClientException", "InvalidClientTokenId", 403)
+        }
+        AuthError::SignatureDoesNotMatch(_)
+        | AuthError::SignatureExpired { .. }
+        | AuthError::SignatureNotYetCurrent { .. } => {
+            names!(coral "InvalidSignatureException", "SignatureDoesNotMatch", 403)
+        }
+        AuthError::ExpiredToken => names!(coral "ExpiredTokenException", "ExpiredToken", 403),
+        AuthError::AccessDenied(_) => names!(coral "AccessDeniedException", "AccessDenied", 403),
+    }
 }
 
 /// The answer that tells of a fault.
@@ -269,11 +251,11 @@ pub(super) fn fault_answer(protocol: Protocol, fault: &Fault, request_id: Uuid) 
         tracing::error!(%request_id, code = names.code, error = %fault, "an SQS request failed");
     }
     // AWS answers a request without an action in this shape, whatever it accepts.
-    if let Fault::Refused(Refusal::UnknownOperation(None)) = fault
+    if let Fault::Refused(Refusal::UnknownOperation(name)) = fault
+        && name.is_empty()
         && protocol != Protocol::Json
     {
-        return respond(Protocol::Query, names.status, request_id)
-            .body("<UnknownOperationException/>\n");
+        return respond(Protocol::Query, names.status).body("<UnknownOperationException/>\n");
     }
     let message = fault.message(protocol);
     let party = if names.status < 500 {
@@ -281,7 +263,7 @@ pub(super) fn fault_answer(protocol: Protocol, fault: &Fault, request_id: Uuid) 
     } else {
         "Receiver"
     };
-    let mut response = respond(protocol, names.status, request_id);
+    let mut response = respond(protocol, names.status);
     match protocol {
         Protocol::Json => {
             let short = names.kind.rsplit('#').next().unwrap_or(names.kind);
@@ -301,17 +283,11 @@ pub(super) fn fault_answer(protocol: Protocol, fault: &Fault, request_id: Uuid) 
     }
 }
 
-/// A response with what every answer has.
-pub(super) fn respond(
-    protocol: Protocol,
-    status: u16,
-    request_id: Uuid,
-) -> actix_web::HttpResponseBuilder {
+/// A response of this protocol. The front door adds the request's id to the headers.
+pub(super) fn respond(protocol: Protocol, status: u16) -> HttpResponseBuilder {
     let status = StatusCode::from_u16(status).expect("the table has real statuses only");
     let mut response = HttpResponse::build(status);
-    response
-        .insert_header((CONTENT_TYPE, protocol.content_type()))
-        .insert_header(("x-amzn-RequestId", request_id.to_string()));
+    response.insert_header((CONTENT_TYPE, protocol.content_type()));
     response
 }
 
@@ -355,7 +331,6 @@ mod tests {
             header(&head, "content-type"),
             Some("application/x-amz-json-1.0")
         );
-        assert!(header(&head, "x-amzn-requestid").is_some());
     }
 
     #[test]
@@ -380,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_request_without_action_is_told_in_awss_shape() {
-        let fault = Fault::Refused(Refusal::UnknownOperation(None));
+        let fault = Fault::Refused(Refusal::UnknownOperation(String::new()));
         for protocol in [Protocol::Query, Protocol::QueryJson] {
             let (status, head, body) = rendered(protocol, &fault);
             assert_eq!((status, body.trim()), (404, "<UnknownOperationException/>"));
@@ -463,7 +438,7 @@ mod tests {
         );
         check(Denied.into(), "AccessDeniedException", "AccessDenied", 403);
         check(
-            Refusal::InvalidClientToken.into(),
+            Refusal::from(AuthError::InvalidClientToken).into(),
             "UnrecognizedClientException",
             "InvalidClientTokenId",
             403,

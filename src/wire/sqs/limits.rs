@@ -9,7 +9,7 @@ pub const BATCH_ID_CHARS: usize = 80;
 
 /// Bytes in a message with its attributes, unless the queue's `MaximumMessageSize` is less, and in all
 /// messages of a batch together.
-pub const MESSAGE_BYTES: usize = 1_048_576;
+pub const MESSAGE_BYTES: usize = crate::config::limits::SQS_MESSAGE_BYTES;
 
 /// Attributes of a message.
 pub const MESSAGE_ATTRIBUTES: usize = 10;
@@ -64,6 +64,9 @@ pub const POLICY_BYTES: usize = 8_192;
 
 /// Queues that `RedriveAllowPolicy` may name.
 pub const REDRIVE_SOURCES: usize = 10;
+
+/// Ours: a request's body. Escaped in JSON or percent-encoded, text of the largest message grows threefold.
+pub const BODY_BYTES: usize = 4 * MESSAGE_BYTES;
 
 /// Ours: parameters in a Query request. The largest batch with all attributes has about 550.
 pub const QUERY_PARAMETERS: usize = 2_048;

@@ -3,13 +3,16 @@
 //! A request's parameters are read through [`request::Fields`], which hides the protocol; an operation parses
 //! them, asks the queues and answers with a tree that [`answer`] renders in the protocol of the request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
 
 use crate::actors::queue::Queues;
 use crate::auth::Access;
-use crate::wire::{Call, Operation};
+
+use super::front::{Refuser, RpcWire};
+use super::{Call, Inbound, Operation};
 
 pub mod protocol;
 
@@ -48,10 +51,11 @@ pub mod send_message;
 pub mod dead_letter_source_queues;
 pub mod message_move_tasks;
 
-pub use error::{Fault, Refusal, refusal};
-pub use protocol::{Parts, Protocol, operation_name};
+pub use error::Fault;
+pub use protocol::Protocol;
 
 use answer::Answer;
+use protocol::Parts;
 use request::Request;
 
 /// What the operations need.
@@ -62,6 +66,39 @@ pub struct SqsState {
     pub region: String,
     /// The account in ARNs and queue URLs, 12 digits.
     pub account: Arc<str>,
+}
+
+/// The wire as the front door sees it.
+pub struct SqsWire;
+
+impl RpcWire for SqsWire {
+    fn name(&self) -> &'static str {
+        "sqs"
+    }
+
+    fn signed_as(&self) -> &'static str {
+        "sqs"
+    }
+
+    fn body_limit_bytes(&self) -> usize {
+        limits::BODY_BYTES
+    }
+
+    fn claims(&self, inbound: &Inbound) -> bool {
+        Protocol::of(&Parts::from(inbound)).is_some()
+    }
+
+    fn operation<'a>(&self, inbound: &'a Inbound) -> Option<Cow<'a, str>> {
+        protocol::operation_name(&Parts::from(inbound))
+    }
+
+    fn refuser(&self, inbound: &Inbound) -> Refuser {
+        let protocol = Protocol::of(&Parts::from(inbound)).unwrap_or(Protocol::Json);
+        let request_id = inbound.request_id;
+        Box::new(move |refusal| {
+            error::fault_answer(protocol, &Fault::Refused(refusal.clone()), request_id)
+        })
+    }
 }
 
 /// One line per operation: its name, what it asks of the caller, and the function that does it.

@@ -7,8 +7,9 @@ use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 
 use super::query;
 use super::queue_url::QueueAddress;
-use crate::wire::Call;
+use crate::wire::{Call, Inbound};
 
+const TARGET: &str = "x-amz-target";
 const TARGET_PREFIX: &str = "AmazonSQS.";
 const VERSION: &str = "2012-11-05";
 
@@ -50,14 +51,26 @@ impl<'a> From<&'a Call> for Parts<'a> {
     }
 }
 
+impl<'a> From<&'a Inbound> for Parts<'a> {
+    fn from(inbound: &'a Inbound) -> Self {
+        Self {
+            method: &inbound.method,
+            raw_path: &inbound.raw_path,
+            raw_query: &inbound.raw_query,
+            headers: &inbound.headers,
+            body: &inbound.body,
+        }
+    }
+}
+
 impl Protocol {
     /// The protocol of a request to SQS; `None` if the request is for something else.
     ///
     /// A request without an `Action` is for SQS if its path is that of a queue URL, `/{12 digits}/{name}`; then
     /// [`operation_name`] finds none and the answer is `UnknownOperation`, as AWS's.
     pub fn of(parts: &Parts<'_>) -> Option<Self> {
-        if target(parts).is_some() {
-            return Some(Self::Json);
+        if parts.headers.contains_key(TARGET) {
+            return operation_in_target(parts).map(|_| Self::Json);
         }
         let on_queue_url = QueueAddress::of_path(parts.raw_path).is_some_and(|a| a.has_account());
         if parameter(parts, "Action").is_none() {
@@ -88,7 +101,7 @@ impl Protocol {
 
 /// The operation that a request to SQS names, which need not exist.
 pub fn operation_name<'a>(parts: &Parts<'a>) -> Option<Cow<'a, str>> {
-    match target(parts) {
+    match operation_in_target(parts) {
         Some(name) => Some(Cow::Borrowed(name)),
         None => parameter(parts, "Action"),
     }
@@ -105,8 +118,8 @@ pub(super) fn form<'a>(parts: &Parts<'a>) -> &'a [u8] {
     }
 }
 
-fn target<'a>(parts: &Parts<'a>) -> Option<&'a str> {
-    let target = parts.headers.get("x-amz-target")?.to_str().ok()?;
+fn operation_in_target<'a>(parts: &Parts<'a>) -> Option<&'a str> {
+    let target = parts.headers.get(TARGET)?.to_str().ok()?;
     target.strip_prefix(TARGET_PREFIX)
 }
 
@@ -170,6 +183,7 @@ mod tests {
         check(("POST", QUEUE, ""), &[target], "{}", Some((Json, send)));
         let other = ("x-amz-target", "Kinesis_20131202.PutRecord");
         check(("POST", "/", ""), &[other], "{}", None);
+        check(("POST", QUEUE, ""), &[other], "{}", None);
 
         let body = "QueueUrl=x&Version=2012-11-05&Action=SendMessage";
         check(("POST", "/", ""), &[FORM], body, Some((Query, send)));
