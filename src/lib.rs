@@ -19,4 +19,6 @@ pub mod config;
 
 pub mod observe;
 
+pub mod app;
+
 pub mod cli;
