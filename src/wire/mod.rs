@@ -17,7 +17,13 @@ pub mod front;
 
 pub mod http;
 
+pub mod cognito;
+
+pub mod kinesis;
+
 pub mod inbound;
+
+pub mod json11;
 
 pub mod refusal;
 
