@@ -47,7 +47,7 @@ pub(super) async fn call(state: Arc<CognitoState>, _: Grant, body: Bytes) -> Res
 
 /// An identity that is not there is as deleted as can be.
 async fn delete(state: &CognitoState, identity: &IdentityId) -> Result<(), StoreError> {
-    if let Some(session) = state.registry.by_identity(identity)? {
+    if let Some(session) = (state.find)(identity)? {
         (state.destroy)(session.key).await?;
     }
     Ok(())

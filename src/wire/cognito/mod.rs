@@ -13,7 +13,6 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::auth::{Access, Grant};
-use crate::backends::SessionRegistry;
 use crate::domain::session::Session;
 use crate::domain::{Clock, IdentityId, SessionKey, StoreError, Timestamp};
 
@@ -37,14 +36,17 @@ const BODY_LIMIT_BYTES: usize = 1024 * 1024;
 /// The login provider whose tokens are session tokens.
 pub const PROVIDER: &str = "fanfare";
 
+/// Finds the session of an identity.
+pub type Find = Box<dyn Fn(&IdentityId) -> Result<Option<Session>, StoreError> + Send + Sync>;
+
 /// Destroys a session with its queue and identity; resolves to whether there was one.
 pub type Destroy =
     Box<dyn Fn(SessionKey) -> BoxFuture<'static, Result<bool, StoreError>> + Send + Sync>;
 
 /// What the operations need.
 pub struct CognitoState {
-    /// The sessions.
-    pub registry: Arc<dyn SessionRegistry>,
+    /// Where sessions are found.
+    pub find: Find,
     /// How a session ends.
     pub destroy: Destroy,
     /// The region in ids.
@@ -79,7 +81,7 @@ impl CognitoState {
     /// The session of an identity, unless its life is over.
     fn session(&self, id: &str) -> Result<Session, Fault> {
         let identity = parse_identity(id)?;
-        let session = self.registry.by_identity(&identity).map_err(store_fault)?;
+        let session = (self.find)(&identity).map_err(store_fault)?;
         let now = self.clock.wall();
         session.filter(|session| session.ttl > now).ok_or_else(|| {
             let text = format!("Identity '{id}' not found.");

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::auth::Caller;
 use crate::auth::testing::{self, FakeRegistry};
+use crate::backends::SessionRegistry as _;
 
 struct Given {
     state: Arc<CognitoState>,
@@ -16,9 +17,9 @@ fn given() -> Given {
     let registry = Arc::new(FakeRegistry::default());
     let session = testing::session(7, "s", Some(3));
     registry.put(session.clone());
-    let sessions = Arc::clone(&registry);
+    let (found_in, sessions) = (Arc::clone(&registry), Arc::clone(&registry));
     let state = CognitoState {
-        registry: Arc::clone(&registry) as Arc<dyn SessionRegistry>,
+        find: Box::new(move |identity| found_in.by_identity(identity)),
         destroy: Box::new(move |key| {
             let removed = sessions.remove(&key).is_some();
             Box::pin(async move { Ok(removed) })

@@ -336,3 +336,60 @@ async fn shards_are_listed_page_by_page() {
         );
     }
 }
+
+/// Through the door: signed by the operator only, JSON only.
+#[actix::test]
+async fn calls_come_through_the_door() {
+    use actix_web::body::to_bytes;
+    use actix_web::test::TestRequest;
+
+    use crate::auth::testing::{self, FakeRegistry};
+
+    let given = given(1);
+    let registry = Arc::new(FakeRegistry::default());
+    let session = testing::session(7, "s", None);
+    registry.put(session.clone());
+    let door = super::super::front::Door::new(
+        testing::authenticator(&registry),
+        Default::default(),
+        "http",
+    )
+    .rpc(Wire, &given.state, OPERATIONS);
+    let body = with_stream(record("{}", "k"));
+    for (keys, content_type, status, expect) in [
+        (
+            testing::operator(),
+            "application/x-amz-json-1.1",
+            200,
+            "ShardId",
+        ),
+        (
+            testing::operator(),
+            "application/x-amz-cbor-1.1",
+            400,
+            "AWS_CBOR_DISABLE",
+        ),
+        (
+            session.credentials,
+            "application/x-amz-json-1.1",
+            400,
+            "AccessDeniedException",
+        ),
+    ] {
+        let headers = [
+            ("x-amz-target", "Kinesis_20131202.PutRecord"),
+            ("content-type", content_type),
+        ];
+        let headers = testing::signed(&keys, "kinesis", ("POST", "/"), &headers, &body);
+        let mut request = TestRequest::post().uri("/").set_payload(body.clone());
+        for (name, value) in &headers {
+            request = request.append_header((name.as_str(), value.as_str()));
+        }
+        let (_, response) = door.handle(request.to_srv_request()).await.into_parts();
+        assert_eq!(response.status().as_u16(), status, "{expect}");
+        let text = to_bytes(response.into_body()).await.unwrap();
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains(expect), "{text}");
+    }
+    assert_eq!(given.recorder.0.lock().unwrap().len(), 1);
+}

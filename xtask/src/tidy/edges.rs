@@ -34,7 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// What all wires may name: the front door's side of a request. Every other module below `wire` is a wire, and nobody
 /// there names it; `app` brings them together.
-const SHARED_BY_WIRES: &[&str] = &["front", "inbound", "refusal"];
+const SHARED_BY_WIRES: &[&str] = &["front", "inbound", "json11", "refusal"];
 
 /// The backends behind the traits, which only their own files and `app` may name.
 const CONCRETE_BACKENDS: &[&str] = &["embedded", "aws"];
