@@ -37,7 +37,12 @@ impl Control {
     /// # Errors
     /// Whatever making and writing it says.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
         file.set_len((Self::WORDS * 8) as u64)?;
         let control = Self(file);
         control.set(Self::SPACE, -1)?;
@@ -82,7 +87,8 @@ impl Control {
     /// Whatever reading the file says.
     pub fn injected(&self) -> io::Result<Injected> {
         let mut word = [0; 8];
-        self.0.read_exact_at(&mut word, (Self::INJECTED * 8) as u64)?;
+        self.0
+            .read_exact_at(&mut word, (Self::INJECTED * 8) as u64)?;
         Ok(Injected(i64::from_ne_bytes(word)))
     }
 

@@ -98,7 +98,10 @@ impl Image {
                 _ => return Some(format!("{} is file here and folder there", path.display())),
             }
         }
-        let extra = other.nodes.keys().find(|path| !self.nodes.contains_key(*path));
+        let extra = other
+            .nodes
+            .keys()
+            .find(|path| !self.nodes.contains_key(*path));
         extra.map(|path| format!("{} is missing from the first", path.display()))
     }
 }

@@ -132,11 +132,27 @@ impl<'a> Record<'a> {
         let body = &mut body;
         Some(match take::<1>(body)?[0] {
             STARTED => Self::Started,
-            NAMES => Self::Names { folder: take_u32(body)?, entries: take_entries(body)? },
-            WRITE => Self::Write { file: take_u32(body)?, offset: take_u64(body)?, data: body },
-            SET_LEN => Self::SetLen { file: take_u32(body)?, len: take_u64(body)? },
-            SYNC_BEGIN => Self::SyncBegin { file: take_u32(body)?, token: take_u32(body)? },
-            SYNC_END => Self::SyncEnd { token: take_u32(body)?, ok: take::<1>(body)?[0] == 1 },
+            NAMES => Self::Names {
+                folder: take_u32(body)?,
+                entries: take_entries(body)?,
+            },
+            WRITE => Self::Write {
+                file: take_u32(body)?,
+                offset: take_u64(body)?,
+                data: body,
+            },
+            SET_LEN => Self::SetLen {
+                file: take_u32(body)?,
+                len: take_u64(body)?,
+            },
+            SYNC_BEGIN => Self::SyncBegin {
+                file: take_u32(body)?,
+                token: take_u32(body)?,
+            },
+            SYNC_END => Self::SyncEnd {
+                token: take_u32(body)?,
+                ok: take::<1>(body)?[0] == 1,
+            },
             _ => return None,
         })
     }
@@ -164,7 +180,11 @@ fn take_entries(bytes: &mut &[u8]) -> Option<Vec<Entry>> {
         let length = take_u32(bytes)? as usize;
         let (name, rest) = bytes.split_at_checked(length)?;
         *bytes = rest;
-        entries.push(Entry { name: String::from_utf8(name.to_vec()).ok()?, id, is_folder });
+        entries.push(Entry {
+            name: String::from_utf8(name.to_vec()).ok()?,
+            id,
+            is_folder,
+        });
     }
     Some(entries)
 }
@@ -175,14 +195,28 @@ mod tests {
 
     #[test]
     fn records_survive_the_log_and_a_cut_record_ends_it() {
-        let entry = Entry { name: "é".to_owned(), id: 7, is_folder: true };
+        let entry = Entry {
+            name: "é".to_owned(),
+            id: 7,
+            is_folder: true,
+        };
         let records = [
             Record::Started,
-            Record::Names { folder: 0, entries: vec![entry] },
-            Record::Write { file: 1, offset: 1 << 40, data: b"bytes" },
+            Record::Names {
+                folder: 0,
+                entries: vec![entry],
+            },
+            Record::Write {
+                file: 1,
+                offset: 1 << 40,
+                data: b"bytes",
+            },
             Record::SetLen { file: 1, len: 9 },
             Record::SyncBegin { file: 1, token: 3 },
-            Record::SyncEnd { token: 3, ok: false },
+            Record::SyncEnd {
+                token: 3,
+                ok: false,
+            },
         ];
         let log: Vec<u8> = records.iter().flat_map(Record::encode).collect();
         for cut in 0..=log.len() {

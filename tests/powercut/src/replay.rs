@@ -38,10 +38,18 @@ impl Recording {
     /// # Errors
     /// Whatever reading says, and a log in which the process never got to start.
     pub fn load(path: &Path, base: Image) -> io::Result<Self> {
-        let mut recording = Self { log: fs::read(path)?, base, started: 0 };
-        let started = recording.records().find(|(_, record)| *record == Record::Started);
+        let mut recording = Self {
+            log: fs::read(path)?,
+            base,
+            started: 0,
+        };
+        let started = recording
+            .records()
+            .find(|(_, record)| *record == Record::Started);
         let reason = "nothing was recorded: was the library preloaded?";
-        recording.started = started.map(|(end, _)| end).ok_or_else(|| io::Error::other(reason))?;
+        recording.started = started
+            .map(|(end, _)| end)
+            .ok_or_else(|| io::Error::other(reason))?;
         Ok(recording)
     }
 
@@ -83,9 +91,14 @@ impl Recording {
     pub fn check_complete(&self, folder: &Path) -> io::Result<()> {
         let mut replay = Replay::new(self);
         replay.advance_to(self.end());
-        match replay.image(Survival::Everything).difference(&Image::read_from(folder)?) {
+        match replay
+            .image(Survival::Everything)
+            .difference(&Image::read_from(folder)?)
+        {
             None => Ok(()),
-            Some(text) => Err(io::Error::other(format!("the recording is not complete: {text}"))),
+            Some(text) => Err(io::Error::other(format!(
+                "the recording is not complete: {text}"
+            ))),
         }
     }
 }
@@ -133,7 +146,10 @@ struct Folder {
 
 impl Default for Folder {
     fn default() -> Self {
-        Self { listings: vec![Vec::new()], dropped: 0 }
+        Self {
+            listings: vec![Vec::new()],
+            dropped: 0,
+        }
     }
 }
 
@@ -156,7 +172,10 @@ impl<'a> Replay<'a> {
 
     /// A disk that says it has synced and never does: the control that shows a test can fail.
     pub fn ignoring_syncs(recording: &'a Recording) -> Self {
-        Self { ignore_syncs: true, ..Self::new(recording) }
+        Self {
+            ignore_syncs: true,
+            ..Self::new(recording)
+        }
     }
 
     /// Applies every record that ends at or before `position`. Positions only go up.
@@ -164,7 +183,9 @@ impl<'a> Replay<'a> {
         assert!(position >= self.position, "a disk cannot go back");
         loop {
             let mut rest = self.rest;
-            let Some(record) = Record::decode(&mut rest) else { break };
+            let Some(record) = Record::decode(&mut rest) else {
+                break;
+            };
             let end = (self.recording.log.len() - rest.len()) as u64;
             if end > position {
                 break;
@@ -180,14 +201,21 @@ impl<'a> Replay<'a> {
         match record {
             Record::Started => self.adopt_base(),
             Record::Names { folder, entries } => {
-                self.folders.entry(folder).or_default().listings.push(entries);
+                self.folders
+                    .entry(folder)
+                    .or_default()
+                    .listings
+                    .push(entries);
             }
             Record::Write { file, offset, data } => self.change(file, Change::Write(offset, data)),
             Record::SetLen { file, len } => self.change(file, Change::SetLen(len)),
             Record::SyncBegin { file, token } => {
                 let folder = self.folders.get(&file);
                 let listing = folder.map_or(0, |it| it.dropped + it.listings.len() as u64 - 1);
-                let mark = Mark { operation: self.operations, listing };
+                let mark = Mark {
+                    operation: self.operations,
+                    listing,
+                };
                 self.syncs.insert(token, (file, mark));
             }
             Record::SyncEnd { token, ok } => {
@@ -213,7 +241,14 @@ impl<'a> Replay<'a> {
                     waiting.push((entry.id, path));
                 } else if let Some(contents) = self.recording.base.file(&path) {
                     let (live, durable) = (contents.clone(), contents.clone());
-                    self.files.insert(entry.id, Contents { live, durable, pending: Vec::new() });
+                    self.files.insert(
+                        entry.id,
+                        Contents {
+                            live,
+                            durable,
+                            pending: Vec::new(),
+                        },
+                    );
                 }
             }
         }
@@ -232,7 +267,9 @@ impl<'a> Replay<'a> {
             folder.forget_before(mark.listing);
         }
         if let Some(contents) = self.files.get_mut(&file) {
-            let covered = contents.pending.partition_point(|(at, _)| *at < mark.operation);
+            let covered = contents
+                .pending
+                .partition_point(|(at, _)| *at < mark.operation);
             for (_, change) in contents.pending.drain(..covered) {
                 if ok {
                     change.apply(&mut contents.durable);
@@ -246,7 +283,11 @@ impl<'a> Replay<'a> {
         let mut builder = Builder {
             replay: self,
             survival,
-            seed: Seed::new(if let Survival::Torn(seed) = survival { seed } else { 0 }),
+            seed: Seed::new(if let Survival::Torn(seed) = survival {
+                seed
+            } else {
+                0
+            }),
             files: BTreeMap::new(),
             seen: HashSet::new(),
             image: Image::default(),
@@ -291,7 +332,10 @@ impl Change<'_> {
 
 impl Folder {
     fn live(&self) -> Vec<Entry> {
-        self.listings.last().expect("a folder has a durable listing").clone()
+        self.listings
+            .last()
+            .expect("a folder has a durable listing")
+            .clone()
     }
 
     /// Makes the listing with that number, or the last, the durable one.
@@ -332,7 +376,9 @@ impl Builder<'_> {
     }
 
     fn listing(&mut self, id: FileId) -> Vec<Entry> {
-        let Some(folder) = self.replay.folders.get(&id) else { return Vec::new() };
+        let Some(folder) = self.replay.folders.get(&id) else {
+            return Vec::new();
+        };
         match self.survival {
             Survival::Nothing => folder.listings.first().cloned().unwrap_or_default(),
             Survival::Names | Survival::Everything => folder.live(),
@@ -341,7 +387,9 @@ impl Builder<'_> {
     }
 
     fn contents(&mut self, id: FileId) -> Sparse {
-        let Some(contents) = self.replay.files.get(&id) else { return Sparse::default() };
+        let Some(contents) = self.replay.files.get(&id) else {
+            return Sparse::default();
+        };
         match self.survival {
             Survival::Nothing | Survival::Names => contents.durable.clone(),
             Survival::Everything => contents.live.clone(),

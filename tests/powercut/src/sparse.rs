@@ -34,7 +34,10 @@ impl Sparse {
             let start = (position % PAGE as u64) as usize;
             let count = rest.len().min(PAGE - start);
             let (now, later) = rest.split_at(count);
-            let page = self.pages.entry(position / PAGE as u64).or_insert_with(|| Arc::new([0; PAGE]));
+            let page = self
+                .pages
+                .entry(position / PAGE as u64)
+                .or_insert_with(|| Arc::new([0; PAGE]));
             Arc::make_mut(page)[start..start + count].copy_from_slice(now);
             position += count as u64;
             rest = later;

@@ -64,7 +64,9 @@ pub fn sync_fails() -> bool {
 
 /// What a write of `count` bytes may do.
 pub fn write_allowance(count: usize) -> Allowance {
-    let Some(words) = words() else { return Allowance::All };
+    let Some(words) = words() else {
+        return Allowance::All;
+    };
     if is_due(&words[Control::WRITE]) {
         note(words);
         return Allowance::Fail(libc::EIO);

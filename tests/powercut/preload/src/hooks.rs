@@ -19,7 +19,9 @@ fn write_to(fd: c_int, buffers: &[iovec], offset: Option<off_t>) -> ssize_t {
     if !sys::is_on_disk(fd) {
         return sys::write(fd, buffers, offset);
     }
-    let Some(mut recorder) = recorder::lock() else { return sys::write(fd, buffers, offset) };
+    let Some(mut recorder) = recorder::lock() else {
+        return sys::write(fd, buffers, offset);
+    };
     let Some((file, _)) = recorder.id_of(fd) else {
         drop(recorder);
         return sys::write(fd, buffers, offset);
@@ -35,7 +37,10 @@ fn write_to(fd: c_int, buffers: &[iovec], offset: Option<off_t>) -> ssize_t {
         }
         Allowance::Part(left) => {
             let first = buffers.iter().find(|buffer| buffer.iov_len > 0).copied();
-            shortened = first.unwrap_or(iovec { iov_base: std::ptr::null_mut(), iov_len: 0 });
+            shortened = first.unwrap_or(iovec {
+                iov_base: std::ptr::null_mut(),
+                iov_len: 0,
+            });
             shortened.iov_len = shortened.iov_len.min(left);
             buffers = slice::from_ref(&shortened);
         }
@@ -55,7 +60,11 @@ fn sync(fd: c_int, call: libc::c_long) -> c_int {
     });
     let failed = begun.is_some() && faults::sync_fails();
     // SAFETY: a sync touches no memory.
-    let status = if failed { -1 } else { unsafe { libc::syscall(call, fd) as c_int } };
+    let status = if failed {
+        -1
+    } else {
+        unsafe { libc::syscall(call, fd) as c_int }
+    };
     if let Some(token) = begun
         && let Some(mut recorder) = recorder::lock()
     {
@@ -68,7 +77,9 @@ fn sync(fd: c_int, call: libc::c_long) -> c_int {
 }
 
 fn resize(fd: c_int, call: impl FnOnce() -> c_int) -> c_int {
-    let Some(mut recorder) = recorder::lock() else { return call() };
+    let Some(mut recorder) = recorder::lock() else {
+        return call();
+    };
     let before = recorder.id_of(fd);
     let status = call();
     if let Some((file, before)) = before
@@ -92,7 +103,9 @@ fn open_at(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_
         return call();
     }
     let path = absolute(folder, path);
-    let Some(mut recorder) = recorder::lock() else { return call() };
+    let Some(mut recorder) = recorder::lock() else {
+        return call();
+    };
     if !recorder.watches(&path) {
         drop(recorder);
         return call();
@@ -119,7 +132,9 @@ fn open_at(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_
 
 /// Does `call` and then looks at the folders that `paths` lie in.
 fn rename_or_remove(paths: &[PathBuf], call: impl FnOnce() -> c_int) -> c_int {
-    let Some(mut recorder) = recorder::lock() else { return call() };
+    let Some(mut recorder) = recorder::lock() else {
+        return call();
+    };
     let status = call();
     if status == 0 {
         for path in paths.iter().filter(|path| !path.as_os_str().is_empty()) {
@@ -135,7 +150,9 @@ fn absolute(folder: c_int, path: *const c_char) -> PathBuf {
         return PathBuf::new();
     }
     // SAFETY: not null, and a string by the contract of every caller of this function.
-    let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()));
+    let path = Path::new(OsStr::from_bytes(
+        unsafe { CStr::from_ptr(path) }.to_bytes(),
+    ));
     let base = match folder {
         _ if path.is_absolute() => Some(PathBuf::new()),
         AT_FDCWD => std::env::current_dir().ok(),
@@ -149,13 +166,18 @@ fn absolute(folder: c_int, path: *const c_char) -> PathBuf {
 unsafe fn buffers<'a>(start: *const iovec, count: c_int) -> &'a [iovec] {
     match usize::try_from(count) {
         // SAFETY: by the contract of this function.
-        Ok(count) if count > 0 && !start.is_null() => unsafe { slice::from_raw_parts(start, count) },
+        Ok(count) if count > 0 && !start.is_null() => unsafe {
+            slice::from_raw_parts(start, count)
+        },
         _ => &[],
     }
 }
 
 fn one(bytes: *const c_void, count: size_t) -> [iovec; 1] {
-    [iovec { iov_base: bytes.cast_mut(), iov_len: count }]
+    [iovec {
+        iov_base: bytes.cast_mut(),
+        iov_len: count,
+    }]
 }
 
 /// Declares hooks: each is exported under libc's name with libc's signature, and safe to call under
@@ -264,7 +286,9 @@ fn allocate(fd: c_int, mode: c_int, offset: off_t, len: off_t) -> c_int {
         sys::die("fallocate that changes contents is not understood");
     }
     // SAFETY: touches no memory.
-    resize(fd, || unsafe { libc::syscall(libc::SYS_fallocate, fd, mode, offset, len) as c_int })
+    resize(fd, || unsafe {
+        libc::syscall(libc::SYS_fallocate, fd, mode, offset, len) as c_int
+    })
 }
 
 fn move_name(

@@ -34,7 +34,9 @@ struct Folder {
 /// The recorder, locked; `None` if the environment asks for none.
 pub fn lock() -> Option<MutexGuard<'static, Recorder>> {
     static RECORDER: OnceLock<Option<Mutex<Recorder>>> = OnceLock::new();
-    let recorder = RECORDER.get_or_init(|| Recorder::from_environment().map(Mutex::new)).as_ref()?;
+    let recorder = RECORDER
+        .get_or_init(|| Recorder::from_environment().map(Mutex::new))
+        .as_ref()?;
     match recorder.lock() {
         Ok(guard) => Some(guard),
         Err(_poisoned) => sys::die("a hook panicked"),
@@ -49,7 +51,9 @@ impl Recorder {
         let Some(log) = sys::open(&log, flags) else {
             sys::die("cannot make the log; does it exist already?")
         };
-        let Ok(root) = root.canonicalize() else { sys::die("the watched folder does not exist") };
+        let Ok(root) = root.canonicalize() else {
+            sys::die("the watched folder does not exist")
+        };
         let mut recorder = Self {
             root: root.clone(),
             log,
@@ -58,7 +62,9 @@ impl Recorder {
             folders: HashMap::new(),
             next_token: 0,
         };
-        let Some(stat) = sys::stat(At::Path(&root)) else { sys::die("cannot stat the folder") };
+        let Some(stat) = sys::stat(At::Path(&root)) else {
+            sys::die("cannot stat the folder")
+        };
         let id = recorder.new_id(stat.inode);
         recorder.add_folder(id, root);
         recorder.append(&Record::Started);
@@ -92,14 +98,19 @@ impl Recorder {
 
     /// Logs the first `count` bytes of `buffers`.
     pub fn wrote(&mut self, file: FileId, offset: u64, buffers: &[iovec], count: usize) {
-        let Ok(length) = u32::try_from(count) else { sys::die("one write of 4 GiB or more") };
+        let Ok(length) = u32::try_from(count) else {
+            sys::die("one write of 4 GiB or more")
+        };
         let head = encode_write_head(file, offset, length);
         let mut parts = Vec::with_capacity(buffers.len() + 1);
         parts.push(part(&head));
         let mut left = count;
         for buffer in buffers {
             let taken = buffer.iov_len.min(left);
-            parts.push(iovec { iov_base: buffer.iov_base, iov_len: taken });
+            parts.push(iovec {
+                iov_base: buffer.iov_base,
+                iov_len: taken,
+            });
             left -= taken;
         }
         self.append_parts(&parts);
@@ -135,20 +146,32 @@ impl Recorder {
     /// Looks at the folder that `path` lies in, after a name in it changed.
     pub fn name_changed(&mut self, path: &Path) {
         let Some(parent) = path.parent() else { return };
-        let found = self.folders.iter().find(|(_, folder)| folder.path == parent);
+        let found = self
+            .folders
+            .iter()
+            .find(|(_, folder)| folder.path == parent);
         if let Some(id) = found.map(|(id, _)| *id) {
             self.look(id, true);
         }
     }
 
     fn add_folder(&mut self, id: FileId, path: PathBuf) {
-        self.folders.insert(id, Folder { path, modified: (0, 0), names: Vec::new() });
+        self.folders.insert(
+            id,
+            Folder {
+                path,
+                modified: (0, 0),
+                names: Vec::new(),
+            },
+        );
         self.look(id, true);
     }
 
     /// Logs the names in a folder if they have changed, and adds folders that are new.
     fn look(&mut self, id: FileId, forced: bool) {
-        let Some(folder) = self.folders.get_mut(&id) else { return };
+        let Some(folder) = self.folders.get_mut(&id) else {
+            return;
+        };
         let stat = sys::stat(At::Path(&folder.path));
         let Some(stat) = stat.filter(|it| self.ids.get(&it.inode) == Some(&Some(id))) else {
             // Removed, or another folder stands at its path now.
@@ -161,13 +184,24 @@ impl Recorder {
         folder.modified = stat.modified;
         let path = folder.path.clone();
         let names = self.names_in(&path);
-        if self.folders.get(&id).is_some_and(|folder| folder.names == names) {
+        if self
+            .folders
+            .get(&id)
+            .is_some_and(|folder| folder.names == names)
+        {
             return;
         }
-        self.append(&Record::Names { folder: id, entries: names.clone() });
+        self.append(&Record::Names {
+            folder: id,
+            entries: names.clone(),
+        });
         for entry in names.iter().filter(|entry| entry.is_folder) {
             let below = path.join(&entry.name);
-            if self.folders.get(&entry.id).is_none_or(|known| known.path != below) {
+            if self
+                .folders
+                .get(&entry.id)
+                .is_none_or(|known| known.path != below)
+            {
                 self.add_folder(entry.id, below);
             }
         }
@@ -177,12 +211,18 @@ impl Recorder {
     }
 
     fn names_in(&mut self, folder: &Path) -> Vec<Entry> {
-        let Ok(found) = fs::read_dir(folder) else { return Vec::new() };
+        let Ok(found) = fs::read_dir(folder) else {
+            return Vec::new();
+        };
         let mut names = Vec::new();
         for entry in found.flatten() {
             // A name can vanish between the two calls; then it was not there.
-            let Some(stat) = sys::stat(At::Path(&entry.path())) else { continue };
-            let Ok(name) = entry.file_name().into_string() else { sys::die("a name is not UTF-8") };
+            let Some(stat) = sys::stat(At::Path(&entry.path())) else {
+                continue;
+            };
+            let Ok(name) = entry.file_name().into_string() else {
+                sys::die("a name is not UTF-8")
+            };
             if !stat.is_file && !stat.is_folder {
                 sys::die("the watched tree holds something that is neither file nor folder");
             }
@@ -190,7 +230,11 @@ impl Recorder {
                 Some(Some(id)) => *id,
                 Some(None) | None => self.new_id(stat.inode),
             };
-            names.push(Entry { name, id, is_folder: stat.is_folder });
+            names.push(Entry {
+                name,
+                id,
+                is_folder: stat.is_folder,
+            });
         }
         names.sort_by(|a, b| a.name.cmp(&b.name));
         names
@@ -209,5 +253,8 @@ impl Recorder {
 }
 
 fn part(bytes: &[u8]) -> iovec {
-    iovec { iov_base: bytes.as_ptr().cast_mut().cast::<c_void>(), iov_len: bytes.len() }
+    iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast::<c_void>(),
+        iov_len: bytes.len(),
+    }
 }

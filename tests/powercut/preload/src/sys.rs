@@ -53,7 +53,10 @@ pub fn stat(at: At<'_>) -> Option<Stat> {
     // SAFETY: the path is NUL-terminated and outlives the call; `statx` is plain data.
     let (status, found) = unsafe {
         let mut found: libc::statx = std::mem::zeroed();
-        (libc::statx(fd, path.as_ptr(), flags, mask, &mut found), found)
+        (
+            libc::statx(fd, path.as_ptr(), flags, mask, &mut found),
+            found,
+        )
     };
     let kind = u32::from(found.stx_mode) & libc::S_IFMT;
     (status == 0).then(|| Stat {
@@ -73,9 +76,10 @@ impl At<'_> {
     fn resolve(self) -> Option<(c_int, CString)> {
         match self {
             Self::Fd(fd) => Some((fd, CString::default())),
-            Self::Path(path) => {
-                Some((libc::AT_FDCWD, CString::new(path.as_os_str().as_bytes()).ok()?))
-            }
+            Self::Path(path) => Some((
+                libc::AT_FDCWD,
+                CString::new(path.as_os_str().as_bytes()).ok()?,
+            )),
         }
     }
 }
@@ -88,7 +92,11 @@ fn file_handle(fd: c_int, path: &CStr) -> [u8; HANDLE_BYTES] {
         kind: c_int,
         bytes: [u8; HANDLE_BYTES],
     }
-    let mut handle = Handle { size: HANDLE_BYTES as u32, kind: 0, bytes: [0; HANDLE_BYTES] };
+    let mut handle = Handle {
+        size: HANDLE_BYTES as u32,
+        kind: 0,
+        bytes: [0; HANDLE_BYTES],
+    };
     let mut mount: c_int = 0;
     // SAFETY: `Handle` is laid out as the kernel's `file_handle` with room for `size` bytes.
     let status = unsafe {
@@ -101,7 +109,11 @@ fn file_handle(fd: c_int, path: &CStr) -> [u8; HANDLE_BYTES] {
             libc::AT_EMPTY_PATH,
         )
     };
-    if status == 0 { handle.bytes } else { [0; HANDLE_BYTES] }
+    if status == 0 {
+        handle.bytes
+    } else {
+        [0; HANDLE_BYTES]
+    }
 }
 
 /// The path an open file has now.
@@ -117,7 +129,9 @@ pub fn write(fd: c_int, buffers: &[iovec], offset: Option<off_t>) -> ssize_t {
         match offset {
             None => libc::syscall(libc::SYS_writev, fd, start, count) as ssize_t,
             // On 64-bit systems the low word is the whole offset.
-            Some(offset) => libc::syscall(libc::SYS_pwritev, fd, start, count, offset, 0) as ssize_t,
+            Some(offset) => {
+                libc::syscall(libc::SYS_pwritev, fd, start, count, offset, 0) as ssize_t
+            }
         }
     }
 }
@@ -127,7 +141,10 @@ pub fn offset_written(fd: c_int, offset: Option<off_t>, written: ssize_t) -> u64
     // SAFETY: both calls only read the state of the descriptor.
     let (appends, cursor) = unsafe {
         let appends = libc::fcntl(fd, libc::F_GETFL) & libc::O_APPEND != 0;
-        (appends, libc::syscall(libc::SYS_lseek, fd, 0, libc::SEEK_CUR) as off_t)
+        (
+            appends,
+            libc::syscall(libc::SYS_lseek, fd, 0, libc::SEEK_CUR) as off_t,
+        )
     };
     let start = match offset {
         // Linux appends even when pwrite names an offset.
@@ -143,7 +160,13 @@ pub fn open(path: &Path, flags: c_int) -> Option<c_int> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     // SAFETY: the path is NUL-terminated and outlives the call.
     let fd = unsafe {
-        libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, 0o600)
+        libc::syscall(
+            libc::SYS_openat,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags | libc::O_CLOEXEC,
+            0o600,
+        )
     };
     (fd >= 0).then_some(fd as c_int)
 }
@@ -158,7 +181,12 @@ pub fn die(reason: &str) -> ! {
     let text = format!("powercut: {reason}\n");
     // SAFETY: writes a live buffer to stderr, past the hook whose lock may be held.
     unsafe {
-        libc::syscall(libc::SYS_write, 2, text.as_ptr().cast::<c_void>(), text.len());
+        libc::syscall(
+            libc::SYS_write,
+            2,
+            text.as_ptr().cast::<c_void>(),
+            text.len(),
+        );
     }
     std::process::abort()
 }
