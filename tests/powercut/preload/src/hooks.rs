@@ -59,10 +59,10 @@ fn sync(fd: c_int, call: libc::c_long) -> c_int {
         Some(recorder.sync_begins(fd, file))
     });
     let failed = begun.is_some() && faults::sync_fails();
-    // SAFETY: a sync touches no memory.
     let status = if failed {
         -1
     } else {
+        // SAFETY: a sync touches no memory.
         unsafe { libc::syscall(call, fd) as c_int }
     };
     if let Some(token) = begun
