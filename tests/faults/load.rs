@@ -358,6 +358,36 @@ impl Run {
         Ok(())
     }
 
+    /// Deletes up to ten at once.
+    pub async fn delete_all(
+        &self,
+        session: Option<&Session>,
+        deliveries: &[Delivery],
+    ) -> Result<(), Unknown> {
+        let (queue, keys) = self.queue_and_keys(session);
+        let now = self.now();
+        let entry = |(index, delivery): (usize, &Delivery)| {
+            self.ledger.borrow_mut().delete(now, queue, delivery.number);
+            json!({"Id": index.to_string(), "ReceiptHandle": delivery.handle})
+        };
+        let entries: Vec<Value> = deliveries.iter().enumerate().map(entry).collect();
+        let body = json!({"Entries": entries});
+        let answer = self
+            .client
+            .sqs("DeleteMessageBatch", Some(queue), body, &keys)
+            .await?;
+        self.accept(&answer);
+        for done in answer.body["Successful"].as_array().into_iter().flatten() {
+            let index = done["Id"].as_str().and_then(|id| id.parse::<usize>().ok());
+            if let Some(delivery) = index.and_then(|index| deliveries.get(index)) {
+                self.ledger
+                    .borrow_mut()
+                    .deleted(self.now(), queue, delivery.number);
+            }
+        }
+        Ok(())
+    }
+
     fn queue_and_keys<'a>(&'a self, session: Option<&'a Session>) -> (&'a str, Keys) {
         match session {
             Some(session) => (&session.queue, session.keys.clone()),

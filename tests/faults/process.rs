@@ -40,12 +40,17 @@ fn a_second_process_on_the_same_folder_is_refused() {
 /// A long poll on a queue in which nothing ever arrives.
 async fn poll(client: Client) -> Result<Answer, Unknown> {
     let keys = Keys::operator();
-    client
+    let made = client
         .sqs("CreateQueue", None, json!({"QueueName": "idle"}), &keys)
         .await?;
-    let body = json!({"WaitTimeSeconds": 20});
+    let queue = path_of(&made.body["QueueUrl"]);
     client
-        .sqs("ReceiveMessage", Some(&queue), body, &keys)
+        .sqs(
+            "ReceiveMessage",
+            Some(&queue),
+            json!({"WaitTimeSeconds": 20}),
+            &keys,
+        )
         .await
 }
 
