@@ -95,7 +95,8 @@ fn power_cuts_lose_nothing() {
             );
             let mut replay = Replay::new(&recording);
             let mut next = None;
-            let first = first.max(recording.sync_boundaries()[0]);
+            let boundaries = recording.sync_boundaries();
+            let first = first.max(*boundaries.first().expect("the server syncs at all"));
             for cut in choose_cuts(&recording, first, cuts / generations, &mut seed) {
                 replay.advance_to(cut);
                 let survival = choose_survival(&mut seed);

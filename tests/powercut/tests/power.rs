@@ -1,6 +1,11 @@
 //! The recorder and the replay on real processes: a plain file writer and a fjall database. Each
 //! test has a control, the same writer without its sync, which must be seen to lose data.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the functions that tests share are tests, too"
+)]
+
 use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -31,9 +36,9 @@ fn child() {
     }
 }
 
-/// Says that `number` is safe. Written past the test runner, which would hold it back.
+/// Says that `number` is safe.
 fn acknowledge(number: u64) {
-    writeln!(std::io::stderr(), "ack {number}").unwrap();
+    eprintln!("ack {number}");
 }
 
 fn append_lines(folder: &Path, sync: bool) {
@@ -41,11 +46,11 @@ fn append_lines(folder: &Path, sync: bool) {
     File::open(folder).unwrap().sync_all().unwrap();
     for number in 0..ROUNDS {
         if let Err(error) = writeln!(file, "{number}") {
-            writeln!(std::io::stderr(), "error {error}").unwrap();
+            eprintln!("error {error}");
             return;
         }
         if sync && let Err(error) = file.sync_data() {
-            writeln!(std::io::stderr(), "error {error}").unwrap();
+            eprintln!("error {error}");
             return;
         }
         acknowledge(number);
