@@ -135,7 +135,7 @@ fn a_full_disk_refuses_messages_serves_reads_and_recovers() {
         assert_eq!(refused.status, 503, "{refused:?}");
         assert!(matches!(run.send_plain().await, Ok(false)));
         let refused = run.refused.borrow_mut().pop().expect("it was refused");
-        assert_eq!(refused.status, 500, "{refused:?}");
+        assert!([500, 503].contains(&refused.status), "{refused:?}");
         let kind = refused.body["__type"].as_str().unwrap_or_default();
         assert!(kind.contains("InternalError"), "{refused:?}");
         // Reads go on: every history, and one queue.

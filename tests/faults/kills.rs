@@ -30,7 +30,7 @@ fn a_hundred_kills_lose_nothing() {
         for round in 0..rounds {
             let run = run_on(&server, &world, ledger, &mut seed);
             let tasks = run.start();
-            sleep(millis(50 + seed.below(600))).await;
+            sleep(millis(50 + seed.below(450))).await;
             server.kill();
             run.stop(tasks).await;
             assert_kept(&run.broken.borrow(), &format!("round {round}, under load"));
