@@ -425,7 +425,7 @@ mod tests {
     fn queue(given: &[(&str, &str)], fifo: bool) -> Result<QueueRecord, Fault> {
         Ok(QueueRecord {
             attributes: changes(given)?.for_new(fifo)?,
-            ..super::super::test_queue("q")
+            ..super::super::tests::test_queue("q")
         })
     }
 

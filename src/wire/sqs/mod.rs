@@ -160,51 +160,5 @@ async fn serve(
     }
 }
 
-/// A standard queue without anything, for the tests of the operations.
 #[cfg(test)]
-fn test_queue(name: &str) -> crate::domain::queue::QueueRecord {
-    use crate::domain::{QueueName, QueueNo, Seq, Timestamp};
-
-    crate::domain::queue::QueueRecord {
-        no: QueueNo(1),
-        name: QueueName::parse(name).expect("a test's name is a queue's name"),
-        attributes: crate::domain::queue::QueueAttributes::default(),
-        tags: std::collections::BTreeMap::new(),
-        created: Timestamp::from_secs(10),
-        modified: Timestamp::from_secs(20),
-        since: Seq(0),
-        owner: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn session_keys_may_use_only_what_the_contract_grants() {
-        let open: Vec<_> = OPERATIONS
-            .iter()
-            .filter(|operation| operation.access != Access::Operator)
-            .map(|operation| (operation.name, operation.access))
-            .collect();
-        let expect = [
-            "ChangeMessageVisibility",
-            "ChangeMessageVisibilityBatch",
-            "DeleteMessage",
-            "DeleteMessageBatch",
-            "GetQueueAttributes",
-            "GetQueueUrl",
-            "PurgeQueue",
-            "ReceiveMessage",
-        ];
-        assert_eq!(open, expect.map(|name| (name, Access::OperatorOrOwner)));
-    }
-
-    #[test]
-    fn operations_are_all_there_once() {
-        let names: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
-        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
-        assert_eq!(names.len(), 23);
-    }
-}
+mod tests;

@@ -98,7 +98,7 @@ mod tests {
     fn queues(names: &[&str]) -> Vec<QueueRecord> {
         names
             .iter()
-            .map(|name| super::super::test_queue(name))
+            .map(|name| super::super::tests::test_queue(name))
             .collect()
     }
 

@@ -188,7 +188,7 @@ pub async fn remove(mut request: Request) -> Result<Answer, Fault> {
 #[cfg(test)]
 mod tests {
     use super::super::request::both;
-    use super::super::test_queue;
+    use super::super::tests::test_queue;
     use super::*;
 
     const ARN: &str = "arn:aws:sqs:us-east-1:123456789012:q";

@@ -231,7 +231,7 @@ mod tests {
     fn queue(attributes: QueueAttributes) -> QueueRecord {
         QueueRecord {
             attributes,
-            ..super::super::test_queue("q")
+            ..super::super::tests::test_queue("q")
         }
     }
 

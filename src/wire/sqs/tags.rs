@@ -197,7 +197,7 @@ mod tests {
         assert!(read(50).is_ok());
         assert!(read(51).is_err());
 
-        let mut record = super::super::test_queue("q");
+        let mut record = super::super::tests::test_queue("q");
         assert_eq!(add_to(&mut record, tags(0..50)), Ok(()));
         assert_eq!(add_to(&mut record, tags(10..20)), Ok(()));
         assert!(add_to(&mut record, tags(50..51)).is_err());
