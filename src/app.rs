@@ -20,7 +20,7 @@ use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
 use crate::backends::{HistoryStore, OnTouched, QueueCatalog, QueueStore, SessionRegistry};
 use crate::domain::{Clock, StoreError};
 use crate::wire::front::{BENCH_ROUTES, Door, Limits, ServeOptions, serve};
-use crate::wire::{http, sqs};
+use crate::wire::{cognito, http, kinesis, sqs};
 
 /// Everything that can be set, typed and checked.
 #[derive(Debug, Clone)]
@@ -49,6 +49,10 @@ pub struct Settings {
     pub session_queue_limit: u64,
     /// Queues; arbiters are filled in.
     pub queues: QueuesConfig,
+    /// The Kinesis stream.
+    pub stream: kinesis::Stream,
+    /// Name of the environment, in the identity pool's.
+    pub env: String,
     /// How long history keeps a message.
     pub user_message_ttl: Duration,
     /// After how long an unused user actor is let go.
@@ -153,8 +157,12 @@ impl App {
         sweep(registrar.clone(), settings.session_sweep_interval);
 
         let operators = settings.operators.clone();
-        let authenticator =
-            Authenticator::new(operators, registry, vec![settings.region.clone()], clock);
+        let authenticator = Authenticator::new(
+            operators,
+            registry.clone(),
+            vec![settings.region.clone()],
+            clock,
+        );
         let rest = Arc::new(http::RestState {
             registrar,
             dispatchers,
@@ -167,6 +175,17 @@ impl App {
             region: settings.region.clone(),
             account: settings.aws_account.as_str().into(),
         });
+        let ingest = kinesis::relay::Relay::new(rest.dispatchers.clone(), clock);
+        let kinesis = Arc::new(kinesis::KinesisState {
+            stream: settings.stream.clone(),
+            ingest: Arc::new(ingest),
+        });
+        let cognito = Arc::new(cognito_state(
+            &settings,
+            registry,
+            rest.registrar.clone(),
+            clock,
+        ));
         let mut door = Door::new(Arc::new(authenticator), settings.limits.clone(), "http")
             .rest("http", "execute-api", &rest, http::ROUTES)
             .rest(
@@ -175,7 +194,9 @@ impl App {
                 &http::document_state(),
                 http::DOCUMENT_ROUTES,
             )
-            .rpc(sqs::SqsWire, &sqs, sqs::OPERATIONS);
+            .rpc(sqs::SqsWire, &sqs, sqs::OPERATIONS)
+            .rpc(kinesis::Wire, &kinesis, kinesis::OPERATIONS)
+            .rpc(cognito::Wire, &cognito, cognito::OPERATIONS);
         if settings.bench {
             door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
         }
@@ -205,6 +226,24 @@ impl App {
             arbiter.stop();
         }
         drop(self.store);
+    }
+}
+
+fn cognito_state(
+    settings: &Settings,
+    registry: Arc<dyn SessionRegistry>,
+    registrar: Registrar,
+    clock: Clock,
+) -> cognito::CognitoState {
+    cognito::CognitoState {
+        find: Box::new(move |identity| registry.by_identity(identity)),
+        destroy: Box::new(move |key| {
+            let registrar = registrar.clone();
+            Box::pin(async move { registrar.destroy(key).await })
+        }),
+        region: settings.region.clone(),
+        env: settings.env.clone(),
+        clock,
     }
 }
 

@@ -25,6 +25,8 @@ pub mod list_streams;
 pub mod put_record;
 pub mod put_records;
 
+pub mod relay;
+
 #[cfg(test)]
 mod tests;
 
