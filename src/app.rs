@@ -3,11 +3,11 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::actors::dispatcher::{Dispatchers, Neighbours, Routes};
 use crate::actors::history::Historians;
@@ -19,8 +19,9 @@ use crate::auth::{Authenticator, OperatorKey};
 use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
 use crate::backends::{HistoryStore, OnTouched, QueueCatalog, QueueStore, SessionRegistry};
 use crate::domain::{Clock, StoreError};
+use crate::observe::health::Health;
 use crate::wire::front::{BENCH_ROUTES, Door, Limits, ServeOptions, serve};
-use crate::wire::{cognito, http, kinesis, sqs};
+use crate::wire::{cognito, http, kinesis, probes, sqs};
 
 /// Everything that can be set, typed and checked.
 #[derive(Debug, Clone)]
@@ -81,7 +82,7 @@ pub struct App {
     pub http: SocketAddr,
     server: ServerHandle,
     queues: Queues,
-    ready: Arc<AtomicBool>,
+    health: Health,
     /// Dropped last: what the others have handed in is committed then.
     store: Arc<Embedded>,
     arbiters: Vec<Arbiter>,
@@ -92,7 +93,11 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`], naming what is in the way.
-    pub fn start(settings: Settings, on_failure: OnFailure) -> Result<Self, StartError> {
+    pub fn start(
+        settings: Settings,
+        metrics: PrometheusHandle,
+        on_failure: OnFailure,
+    ) -> Result<Self, StartError> {
         let listener = listen(settings.http_listen)?;
         let http = listener
             .local_addr()
@@ -186,8 +191,18 @@ impl App {
             rest.registrar.clone(),
             clock,
         ));
+        let watched = Arc::downgrade(&store);
+        let health = Health::new(Box::new(move || match watched.upgrade() {
+            Some(store) => store.accepts().map_err(|error| error.to_string()),
+            None => Err("the store is closed".into()),
+        }));
+        let probes = Arc::new(probes::ProbeState {
+            health: health.clone(),
+            metrics,
+        });
         let mut door = Door::new(Arc::new(authenticator), settings.limits.clone(), "http")
             .rest("http", "execute-api", &rest, http::ROUTES)
+            .rest("probes", "execute-api", &probes, probes::ROUTES)
             .rest(
                 "document",
                 "execute-api",
@@ -204,12 +219,11 @@ impl App {
             .map_err(|error| StartError::Listen(settings.http_listen, error))?;
         let handle = server.handle();
         actix::spawn(server);
-        let ready = Arc::new(AtomicBool::new(true));
         Ok(Self {
             http,
             server: handle,
             queues,
-            ready,
+            health,
             store,
             arbiters,
         })
@@ -218,7 +232,7 @@ impl App {
     /// Ends in order: unready, no new connections, waiting long polls answered, requests finished, everything
     /// committed.
     pub async fn drain(self) {
-        self.ready.store(false, Ordering::Release);
+        self.health.drain();
         let stopped = self.server.stop(true);
         self.queues.drain().await;
         stopped.await;

@@ -90,7 +90,7 @@ fn main() {
             eprintln!("fanfare: the store has failed: {error}");
             std::process::exit(74);
         });
-        let app = match App::start(settings, on_failure) {
+        let app = match App::start(settings, recorder, on_failure) {
             Ok(app) => app,
             Err(error) => {
                 eprintln!("fanfare: {error}");

@@ -174,10 +174,16 @@ impl Committer {
         }
     }
 
-    fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+    /// Whether commits are still possible.
+    pub(super) fn works(&self) -> Result<(), StoreError> {
         if self.failed.load(Ordering::Acquire) {
             return Err(StoreError::Failed("an earlier write failed".into()));
         }
+        Ok(())
+    }
+
+    fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        self.works()?;
         let weight = job.weight();
         if self.queued_bytes.fetch_add(weight, Ordering::Relaxed) > limits::COMMIT_QUEUE_BYTES {
             self.queued_bytes.fetch_sub(weight, Ordering::Relaxed);

@@ -33,7 +33,7 @@ mod tests;
 pub use committer::OnFailure;
 pub use tables::StoreSizes;
 
-use committer::Committer;
+use committer::{Committer, Growth};
 use space::Space;
 use tables::{Table, Tables};
 use upkeep::Upkeep;
@@ -59,6 +59,8 @@ pub struct StoreOptions {
 pub struct Embedded {
     tables: Arc<Tables>,
     committer: Arc<Committer>,
+    /// The committing thread has one of its own.
+    space: Space,
     user_message_ttl: Duration,
     /// Dropped first: its thread works with the two above.
     upkeep: Option<Upkeep>,
@@ -102,6 +104,8 @@ impl Embedded {
         tables.count_depths().map_err(damaged)?;
         let space = Space::watch(dir, options.min_free_bytes)
             .map_err(|error| OpenError::Folder(dir.clone(), error))?;
+        let watch = Space::watch(dir, options.min_free_bytes)
+            .map_err(|error| OpenError::Folder(dir.clone(), error))?;
         let committer = Committer::start(tables.clone(), next_seq, space, on_touched, on_failure)
             .map_err(|error| OpenError::Folder(dir.clone(), error))?;
         let committer = Arc::new(committer);
@@ -110,9 +114,21 @@ impl Embedded {
         Ok(Self {
             tables,
             committer,
+            space: watch,
             user_message_ttl: options.user_message_ttl,
             upkeep: Some(upkeep),
         })
+    }
+}
+
+impl Embedded {
+    /// Whether new messages would be stored now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn accepts(&self) -> Result<(), StoreError> {
+        self.committer.works()?;
+        self.space.look().allow(Growth::Grows)
     }
 }
 

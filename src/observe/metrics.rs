@@ -1,0 +1,212 @@
+//! Every metric's name and meaning, and their rendering for Prometheus.
+
+use std::fs;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Upper bounds of the buckets of durations, in seconds: a commit on a fast disk takes 100 µs, on a slow one 10 ms.
+const SECONDS: [f64; 12] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
+];
+
+/// Upper bounds of the buckets of batch sizes.
+const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1024.0];
+
+/// Kind of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// All metrics. A test holds that every metric the code uses is here.
+const ALL: &[(&str, Kind, &str)] = &[
+    (
+        "fanfare_actor_respawns_total",
+        Counter,
+        "Dispatcher, history and user actors started anew after a panic",
+    ),
+    ("fanfare_actors", Gauge, "Active user actors"),
+    (
+        "fanfare_handler_panics_total",
+        Counter,
+        "Requests answered 500 because their handler panicked",
+    ),
+    (
+        "fanfare_messages_dispatched_total",
+        Counter,
+        "Messages accepted for sessions, a broadcast counted once",
+    ),
+    ("fanfare_process_open_fds", Gauge, "Open file descriptors"),
+    ("fanfare_process_resident_bytes", Gauge, "Resident memory"),
+    ("fanfare_queue_active_actors", Gauge, "Queues in memory"),
+    (
+        "fanfare_queue_dead_letters_total",
+        Counter,
+        "Messages moved to a dead-letter queue",
+    ),
+    (
+        "fanfare_queue_messages_deleted_total",
+        Counter,
+        "Messages deleted by their receivers",
+    ),
+    (
+        "fanfare_queue_messages_purged_total",
+        Counter,
+        "Messages removed by PurgeQueue",
+    ),
+    (
+        "fanfare_queue_messages_received_total",
+        Counter,
+        "Messages handed out, redeliveries included",
+    ),
+    (
+        "fanfare_queue_panics_total",
+        Counter,
+        "Queue actors that panicked",
+    ),
+    (
+        "fanfare_queue_respawns_total",
+        Counter,
+        "Queue actors started anew after a panic",
+    ),
+    (
+        "fanfare_queue_waiting_polls",
+        Gauge,
+        "Long polls that wait for a message",
+    ),
+    ("fanfare_receipts_total", Counter, "Messages marked as read"),
+    (
+        "fanfare_requests_total",
+        Counter,
+        "Requests by wire, operation and status",
+    ),
+    (
+        "fanfare_sessions_created_total",
+        Counter,
+        "Sessions created, refreshes left out",
+    ),
+    (
+        "fanfare_sessions_expired_total",
+        Counter,
+        "Sessions removed because nobody renewed them",
+    ),
+    (
+        "fanfare_store_commit_jobs",
+        Histogram,
+        "Jobs that shared a commit",
+    ),
+    (
+        "fanfare_store_commit_seconds",
+        Histogram,
+        "Time of a commit, fdatasync included",
+    ),
+    ("fanfare_store_commits_total", Counter, "Commits"),
+    (
+        "fanfare_store_compactions_total",
+        Counter,
+        "Tables compacted to free the space of expired rows",
+    ),
+    (
+        "fanfare_store_free_bytes",
+        Gauge,
+        "Free space of the store's file system",
+    ),
+    (
+        "fanfare_store_refused_full_total",
+        Counter,
+        "Writes refused because the disk is nearly full",
+    ),
+    (
+        "fanfare_stream_records_skipped_total",
+        Counter,
+        "Stream records that were no messages",
+    ),
+];
+
+/// Starts recording. Metrics that code made handles of before are lost: call this first.
+///
+/// # Errors
+/// If something is recording already.
+pub fn record() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_jobs".into()), &SIZES)?
+        .install_recorder()?;
+    for (name, kind, meaning) in ALL {
+        match kind {
+            Counter => metrics::describe_counter!(*name, *meaning),
+            Gauge => metrics::describe_gauge!(*name, *meaning),
+            Histogram => metrics::describe_histogram!(*name, *meaning),
+        }
+    }
+    Ok(handle)
+}
+
+/// All metrics in Prometheus's text format.
+pub fn render(handle: &PrometheusHandle) -> String {
+    process();
+    handle.run_upkeep();
+    handle.render()
+}
+
+/// Reads what the kernel knows of the process.
+fn process() {
+    let pages = fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    if let Some(pages) = pages {
+        let bytes = pages * rustix::param::page_size() as u64;
+        metrics::gauge!("fanfare_process_resident_bytes").set(bytes as f64);
+    }
+    if let Ok(fds) = fs::read_dir("/proc/self/fd") {
+        metrics::gauge!("fanfare_process_open_fds").set(fds.count() as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Names of metrics in quotes after one of the macros, in all source files.
+    fn used(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).expect("the source is there") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                used(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("readable");
+                for part in ["counter!(", "gauge!(", "histogram!("] {
+                    for after in text.split(part).skip(1) {
+                        let name = after
+                            .trim_start()
+                            .strip_prefix('"')
+                            .and_then(|text| text.split('"').next());
+                        found.extend(
+                            name.filter(|name| name.starts_with("fanfare_"))
+                                .map(str::to_owned),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_is_described() {
+        let mut found = BTreeSet::new();
+        used(
+            Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")),
+            &mut found,
+        );
+        assert!(found.len() > 20, "the search finds metrics");
+        let described: BTreeSet<String> =
+            ALL.iter().map(|(name, _, _)| (*name).to_owned()).collect();
+        assert_eq!(found, described);
+    }
+}
