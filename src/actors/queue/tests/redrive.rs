@@ -164,7 +164,7 @@ async fn sources_are_found_and_must_be_allowed() {
         .dead_letter_sources(&dead, None, 10)
         .await
         .unwrap();
-    assert_eq!(found, [queue.clone()]);
+    assert_eq!(found, std::slice::from_ref(&queue));
     let none = bench
         .queues
         .dead_letter_sources(&dead, Some("source"), 10)
