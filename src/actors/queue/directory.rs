@@ -178,16 +178,23 @@ impl Directory {
 
     /// There are new messages for all sessions' queues, or those of an account.
     pub(super) fn wake_sessions(&self, concerns: impl Fn(AccountId) -> bool) {
-        for slot in &self.slots {
-            if slot.account.is_some_and(&concerns) {
-                slot.tell(WOKEN);
-            }
-        }
+        self.tell_all(|slot| slot.account.is_some_and(&concerns));
     }
 
     /// Makes every actor look at [`Directory::draining`].
     pub(super) fn wake_all(&self) {
-        for slot in &self.slots {
+        self.tell_all(|_| true);
+    }
+
+    fn tell_all(&self, concerns: impl Fn(&Slot) -> bool) {
+        // Noted first and told afterwards, so that nobody waits long for the map: the committing thread uses it too.
+        let slots: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|slot| concerns(slot))
+            .map(|slot| slot.clone())
+            .collect();
+        for slot in slots {
             slot.tell(WOKEN);
         }
     }

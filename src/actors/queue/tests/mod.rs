@@ -59,7 +59,7 @@ impl Bench {
         );
         let touched = queues.clone();
         store.on_touched(Arc::new(move |all| {
-            all.iter().for_each(|one| touched.touched(*one));
+            all.iter().for_each(|one| touched.touched(one));
         }));
         Self { store, queues }
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::actors::session::SessionKind;
-use crate::backends::{QueueStore as _, Recipients};
+use crate::backends::{QueueStore as _, Recipients, Touched};
 use crate::domain::message::NewMessage;
 use crate::domain::session::{Credentials, EnvelopeVersion, Session};
 use crate::domain::{AccountId, IdentityId, QueueNo, Seq, SessionId, SessionKey, Timestamp};
@@ -64,6 +64,11 @@ fn open(bench: &Bench, name: &str, account: i64) -> QueueRecord {
     })
 }
 
+fn only(queue: &QueueRecord) -> Recipients {
+    let expires = Clock::start().now().plus(LONG);
+    Recipients::Queues(vec![(queue.no, expires)])
+}
+
 async fn deliver(bench: &Bench, to: Recipients, json: &str) {
     let now = Clock::start().now();
     let message = NewMessage {
@@ -97,7 +102,7 @@ async fn what_goes_out_is_sealed_under_durable_counters() {
     let bench = bench(30_000);
     let queue = open(&bench, "s", 1);
     bench.store.mischief.lock().unwrap().delay = Duration::from_millis(30);
-    deliver(&bench, Recipients::Queues(vec![queue.no]), "{\"a\":\"é\"}").await;
+    deliver(&bench, only(&queue), "{\"a\":\"é\"}").await;
     let started = Instant::now();
     let received = bench.receive(&queue).await;
     assert_eq!(opened(&received), ["{\"a\":\"\\u00e9\"}"]);
@@ -111,7 +116,7 @@ async fn what_goes_out_is_sealed_under_durable_counters() {
         text.split_once('|').unwrap().0.parse().unwrap()
     };
     assert!((FIRST_COUNTER..mark).contains(&counter(&received[0])));
-    deliver(&bench, Recipients::Queues(vec![queue.no]), "{}").await;
+    deliver(&bench, only(&queue), "{}").await;
     let started = Instant::now();
     let second = bench.receive(&queue).await;
     assert!(
@@ -125,7 +130,7 @@ async fn what_goes_out_is_sealed_under_durable_counters() {
 async fn a_redelivery_is_the_same_byte_for_byte_even_after_a_reload() {
     let bench = bench(20);
     let queue = open(&bench, "s", 1);
-    deliver(&bench, Recipients::Queues(vec![queue.no]), "{\"a\":1}").await;
+    deliver(&bench, only(&queue), "{\"a\":1}").await;
     let again = || Receive {
         visibility: Some(Duration::ZERO),
         ..short()
@@ -146,7 +151,7 @@ async fn a_redelivery_is_the_same_byte_for_byte_even_after_a_reload() {
     assert_eq!(*bench.store.loads.lock().unwrap(), loads + 1);
     // What has a counter need not wait; the fresh actor's counters for others are on their way.
     pause(20).await;
-    deliver(&bench, Recipients::Queues(vec![queue.no]), "{\"b\":1}").await;
+    deliver(&bench, only(&queue), "{\"b\":1}").await;
     let other = bench.receive(&queue).await;
     assert_eq!(opened(&other), ["{\"a\":1}", "{\"b\":1}"]);
     assert_ne!(
@@ -207,7 +212,7 @@ async fn a_deleted_broadcast_stays_deleted_and_the_others_stay() {
 async fn when_counters_can_not_be_leased_nothing_goes_out() {
     let bench = bench(30_000);
     let queue = open(&bench, "s", 1);
-    deliver(&bench, Recipients::Queues(vec![queue.no]), "{}").await;
+    deliver(&bench, only(&queue), "{}").await;
     let error = crate::domain::StoreError::Overloaded;
     bench.store.mischief.lock().unwrap().fail = Some(error.clone());
     let refused = bench.queues.receive(&queue, long(LONG)).await;
@@ -222,7 +227,9 @@ async fn a_destroyed_session_ends_its_polls() {
     let queue = open(&bench, "s", 1);
     let (poll, ()) = tokio::join!(bench.queues.receive(&queue, long(LONG)), async {
         pause(20).await;
-        bench.queues.forget_session(queue.no);
+        bench
+            .queues
+            .touched(&Touched::Closed(session(&queue).route()));
     });
     assert_eq!(poll.map(|_| ()), Err(QueueError::DoesNotExist));
     let refused = bench.queues.delete_queue(&queue).await;
