@@ -6,7 +6,7 @@
 //! one), the queue is gone, or nothing, which means that it panicked.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -72,6 +72,9 @@ pub(super) struct Directory {
     pub(super) cached: AtomicUsize,
     pub(super) moves: Moves,
     pub(super) herald: Herald,
+    /// How many broadcasts there were: a session's actor that has counted fewer is behind, even if the herald has not
+    /// come to it yet.
+    pub(super) broadcasts: AtomicU64,
     pub(super) loads: Semaphore,
     slots: DashMap<QueueNo, Arc<Slot>>,
     panics: DashMap<QueueNo, Vec<Timestamp>>,
@@ -162,6 +165,7 @@ impl Directory {
             cached: AtomicUsize::new(0),
             moves: Moves::default(),
             herald: Herald::start(directory.clone()),
+            broadcasts: AtomicU64::new(0),
             loads: Semaphore::new(limits::PARALLEL_LOADS),
             slots: DashMap::new(),
             panics: DashMap::new(),
@@ -174,6 +178,12 @@ impl Directory {
         if let Some(slot) = slot {
             slot.tell(WOKEN);
         }
+    }
+
+    /// There is a broadcast to everyone, or to an account: known to all from now on, told to those who wait soon.
+    pub(super) fn broadcast(&self, account: Option<AccountId>) {
+        self.broadcasts.fetch_add(1, Ordering::AcqRel);
+        self.herald.tell(account);
     }
 
     /// There are new messages for all sessions' queues, or those of an account.
@@ -340,6 +350,7 @@ impl Directory {
 
     /// Reads a queue from disk.
     fn load(&self, no: QueueNo) -> Result<(Loaded, Option<SessionKind>), QueueError> {
+        let broadcasts = self.broadcasts.load(Ordering::Acquire);
         let record = self.catalog.get(no)?.ok_or(QueueError::DoesNotExist)?;
         let source = QueueSource {
             queue: no,
@@ -351,6 +362,7 @@ impl Directory {
             record,
             source,
             queue,
+            broadcasts,
         };
         Ok((loaded, kind))
     }

@@ -189,6 +189,16 @@ async fn broadcasts_wake_those_they_concern() {
 }
 
 #[actix::test]
+async fn a_broadcast_is_there_once_it_is_acknowledged() {
+    let bench = bench(30_000);
+    let queue = open(&bench, "s", 1);
+    for count in 1..50 {
+        deliver(&bench, Recipients::Everyone, "{}").await;
+        assert_eq!(bench.counts(&queue).await, (count, 0, 0));
+    }
+}
+
+#[actix::test]
 async fn a_deleted_broadcast_stays_deleted_and_the_others_stay() {
     let bench = bench(20);
     let queue = open(&bench, "s", 1);
