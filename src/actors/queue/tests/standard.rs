@@ -82,8 +82,10 @@ async fn a_long_poll_gets_what_becomes_visible_meanwhile() {
     bench.send_one(&queue, entry).await.unwrap();
     assert_eq!(bench.counts(&queue).await, (0, 0, 1));
     assert!(bench.receive(&queue).await.is_empty());
+    let started = Instant::now();
     let received = bench.queues.receive(&queue, long(LONG)).await.unwrap();
     assert_eq!(bodies(&received), ["late"]);
+    assert!(started.elapsed() < LONG / 2, "not only at its own end");
 }
 
 #[actix::test]
