@@ -31,6 +31,8 @@ pub(super) struct Loaded {
     pub(super) record: QueueRecord,
     pub(super) source: QueueSource,
     pub(super) queue: LoadedQueue,
+    /// Broadcasts that it surely has.
+    pub(super) broadcasts: u64,
 }
 
 /// A commit that several wait for.
@@ -64,6 +66,7 @@ pub struct QueueActor<K: Kind> {
     pub(super) unsaved: bool,
     pub(super) purged: Option<Timestamp>,
     used: Timestamp,
+    broadcasts: u64,
     cached: usize,
     armed: Option<(Timestamp, SpawnHandle)>,
     ended: bool,
@@ -76,6 +79,7 @@ impl<K: Kind> QueueActor<K> {
             record,
             source,
             mut queue,
+            broadcasts,
         } = loaded;
         let remembered = std::mem::take(&mut queue.remembered);
         let mut actor = Self {
@@ -91,6 +95,7 @@ impl<K: Kind> QueueActor<K> {
             unsaved: false,
             purged: None,
             used: now,
+            broadcasts,
             cached: 0,
             armed: None,
             ended: false,
@@ -113,7 +118,10 @@ impl<K: Kind> QueueActor<K> {
     /// Looks at the flags beside the mailbox; `false` if the actor has ended.
     fn look(&mut self, ctx: &mut Context<Self>) -> bool {
         let news = self.slot.news();
-        self.behind |= news.woken();
+        let broadcasts = self.directory.broadcasts.load(Ordering::Acquire);
+        self.behind |=
+            news.woken() || (self.source.account.is_some() && self.broadcasts != broadcasts);
+        self.broadcasts = broadcasts;
         if news.gone() {
             self.end(Ended::Refused(QueueError::DoesNotExist), ctx);
         } else if news.edited() {

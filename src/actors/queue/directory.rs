@@ -6,7 +6,7 @@
 //! one), the queue is gone, or nothing, which means that it panicked.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -72,6 +72,9 @@ pub(super) struct Directory {
     pub(super) cached: AtomicUsize,
     pub(super) moves: Moves,
     pub(super) herald: Herald,
+    /// How many broadcasts there were: a session's actor that has counted fewer is behind, even if the herald has not
+    /// come to it yet.
+    pub(super) broadcasts: AtomicU64,
     pub(super) loads: Semaphore,
     slots: DashMap<QueueNo, Arc<Slot>>,
     panics: DashMap<QueueNo, Vec<Timestamp>>,
@@ -162,6 +165,7 @@ impl Directory {
             cached: AtomicUsize::new(0),
             moves: Moves::default(),
             herald: Herald::start(directory.clone()),
+            broadcasts: AtomicU64::new(0),
             loads: Semaphore::new(limits::PARALLEL_LOADS),
             slots: DashMap::new(),
             panics: DashMap::new(),
@@ -176,18 +180,31 @@ impl Directory {
         }
     }
 
+    /// There is a broadcast to everyone, or to an account: known to all from now on, told to those who wait soon.
+    pub(super) fn broadcast(&self, account: Option<AccountId>) {
+        self.broadcasts.fetch_add(1, Ordering::AcqRel);
+        self.herald.tell(account);
+    }
+
     /// There are new messages for all sessions' queues, or those of an account.
     pub(super) fn wake_sessions(&self, concerns: impl Fn(AccountId) -> bool) {
-        for slot in &self.slots {
-            if slot.account.is_some_and(&concerns) {
-                slot.tell(WOKEN);
-            }
-        }
+        self.tell_all(|slot| slot.account.is_some_and(&concerns));
     }
 
     /// Makes every actor look at [`Directory::draining`].
     pub(super) fn wake_all(&self) {
-        for slot in &self.slots {
+        self.tell_all(|_| true);
+    }
+
+    fn tell_all(&self, concerns: impl Fn(&Slot) -> bool) {
+        // Noted first and told afterwards, so that nobody waits long for the map: the committing thread uses it too.
+        let slots: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|slot| concerns(slot))
+            .map(|slot| slot.clone())
+            .collect();
+        for slot in slots {
             slot.tell(WOKEN);
         }
     }
@@ -333,6 +350,7 @@ impl Directory {
 
     /// Reads a queue from disk.
     fn load(&self, no: QueueNo) -> Result<(Loaded, Option<SessionKind>), QueueError> {
+        let broadcasts = self.broadcasts.load(Ordering::Acquire);
         let record = self.catalog.get(no)?.ok_or(QueueError::DoesNotExist)?;
         let source = QueueSource {
             queue: no,
@@ -344,6 +362,7 @@ impl Directory {
             record,
             source,
             queue,
+            broadcasts,
         };
         Ok((loaded, kind))
     }
@@ -394,7 +413,11 @@ impl Directory {
             let reason = format!("queue {} fails again and again", no.0);
             return Err(StoreError::Failed(reason).into());
         }
-        metrics::counter!("fanfare_queue_respawns_total").increment(1);
+        if panics.get().is_empty() {
+            panics.remove();
+        } else {
+            metrics::counter!("fanfare_queue_respawns_total").increment(1);
+        }
         Ok(())
     }
 

@@ -179,8 +179,8 @@ pub(super) struct Mischief {
     pub(super) fail: Option<StoreError>,
     /// Commits resolve only so much later.
     pub(super) delay: Duration,
-    /// Reading a body panics.
-    pub(super) panic: bool,
+    /// Reading a body panics so many times.
+    pub(super) panics: usize,
 }
 
 /// The store.
@@ -257,7 +257,11 @@ impl QueueStore for Memory {
     }
 
     fn body(&self, queue: QueueNo, seq: Seq, _: Origin) -> Result<Option<Bytes>, StoreError> {
-        assert!(!self.mischief.lock().unwrap().panic, "asked to panic");
+        let panics = self.mischief.lock().unwrap().panics;
+        if panics > 0 {
+            self.mischief.lock().unwrap().panics = panics - 1;
+            panic!("asked to panic");
+        }
         let rows = self.rows.lock().unwrap();
         let own = rows.messages.get(&(queue, seq));
         let shared = rows.broadcasts.get(&seq).map(|(_, message)| message);

@@ -187,8 +187,8 @@ impl Queues {
     pub fn touched(&self, touched: &Touched) {
         match touched {
             Touched::Queue(queue) => self.directory.wake(*queue),
-            Touched::Everyone => self.directory.herald.tell(None),
-            Touched::Account(account) => self.directory.herald.tell(Some(*account)),
+            Touched::Everyone => self.directory.broadcast(None),
+            Touched::Account(account) => self.directory.broadcast(Some(*account)),
             Touched::Opened {
                 before: Some(before),
                 session,

@@ -26,7 +26,7 @@ impl QueueStore for Embedded {
         let mut reader = Reader::new(&view, source, now)?;
         let cursor = reader.cursor()?;
         let lease = number(view.get(Table::Registry, &keys::by_queue(tag::LEASE, source.queue))?)?;
-        let mut states = reader.states()?;
+        let mut states = reader.states(Seq(0))?;
         reader.own(Seq(0), &mut states)?;
         reader.broadcasts(cursor, &mut states)?;
         reader.touched_broadcasts(states)?;
@@ -46,7 +46,8 @@ impl QueueStore for Embedded {
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let view = self.tables.view();
         let mut reader = Reader::new(&view, source, now)?;
-        let mut states = HashMap::new();
+        // A message that was moved here brings its state along.
+        let mut states = reader.states(after)?;
         reader.own(after, &mut states)?;
         reader.broadcasts(after, &mut states)?;
         Ok(reader.finish())
@@ -373,12 +374,14 @@ impl<'a> Reader<'a> {
             }))
     }
 
-    fn states(&self) -> Result<States, StoreError> {
+    /// The states of messages after `after`.
+    fn states(&self, after: Seq) -> Result<States, StoreError> {
         let mut out = HashMap::new();
-        for row in self
-            .view
-            .prefix(Table::States, &keys::states_of(self.source.queue))
-        {
+        for row in self.view.after(
+            Table::States,
+            &keys::states_of(self.source.queue),
+            &after.0.to_be_bytes(),
+        ) {
             let (key, value) = row?;
             let seq =
                 keys::trailing_seq(&key).ok_or_else(|| StoreError::Corrupt("state key".into()))?;

@@ -410,6 +410,12 @@ async fn a_moved_message_keeps_its_id_and_receive_count() {
     assert_eq!(moved[0].message.id, Uuid::from_u128(5));
     assert_eq!(moved[0].message.dead_letter_source, Some(source_arn));
     assert_eq!(moved[0].state.unwrap().receive_count, 4);
+    let source = QueueSource {
+        queue: to.no,
+        account: None,
+    };
+    let newer = f.store.newer(source, Seq(0), NOW).unwrap();
+    assert_eq!(newer, moved, "whoever is there already sees the same");
 }
 
 #[actix_rt::test]

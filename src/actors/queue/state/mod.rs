@@ -7,6 +7,7 @@
 //! queue's cursor. The first change to any of them gives each that stays a row and moves the cursor past them
 //! all, in one commit (see [`Change::Cursor`]), so that reloading at any moment finds the same messages.
 
+mod entry;
 mod groups;
 
 #[cfg(test)]
@@ -15,96 +16,13 @@ mod model;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::entry::{Entry, MAX_IN_FLIGHT, Place};
+pub(super) use self::entry::{HandOut, Picked, Standing};
 use self::groups::Groups;
 use crate::backends::{Change, LoadedQueue};
 use crate::domain::message::{MessageState, NewMessage, Origin, StoredMessage};
 use crate::domain::queue::QueueCounts;
 use crate::domain::{Seq, Timestamp};
-
-/// A message may stay invisible for this long after it was handed out, extensions included.
-pub(super) const MAX_IN_FLIGHT: Duration = Duration::from_secs(43_200);
-
-/// A message of the queue.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// Where it is stored.
-    pub(super) origin: Origin,
-    /// What was sent; the body is empty when it is not kept in memory.
-    pub(super) message: NewMessage,
-    /// The state as of the newest change.
-    pub(super) state: MessageState,
-    /// When it was handed out last; unknown after a reload.
-    received: Option<Timestamp>,
-    place: Place,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Can be handed out.
-    Ready,
-    /// Delayed or in flight, until `visible_at`.
-    Hidden,
-    /// Its deletion or move is on the way to disk.
-    Leaving,
-}
-
-impl Entry {
-    /// Whether the message is in a consumer's hands, or on its way out.
-    fn held(&self) -> bool {
-        match self.place {
-            Place::Ready => false,
-            Place::Hidden => self.state.receive_count > 0,
-            Place::Leaving => true,
-        }
-    }
-}
-
-/// How a message stands to a receipt handle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Deleted, expired, or never here.
-    Gone,
-    /// Its deletion is on the way to disk.
-    Leaving,
-    /// Handed out again since: the handle is an older one.
-    Newer,
-    /// The visibility timeout has passed.
-    Visible,
-    /// In flight under this handle.
-    InFlight,
-}
-
-/// What [`State::pick`] found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Picked {
-    /// To hand out, in order.
-    pub(super) hand: Vec<Seq>,
-    /// Handed out too often already: for the dead-letter queue.
-    pub(super) dead: Vec<Seq>,
-}
-
-/// How a message is handed out.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HandOut {
-    /// Now.
-    pub(super) now: Timestamp,
-    /// Not handed out again before.
-    pub(super) visible_at: Timestamp,
-    /// The new receipt.
-    pub(super) receipt: u64,
-    /// The envelope's counter, if it was sealed.
-    pub(super) counter: Option<u64>,
-}
-
-impl HandOut {
-    fn place(self) -> Place {
-        if self.visible_at > self.now {
-            Place::Hidden
-        } else {
-            Place::Ready
-        }
-    }
-}
 
 /// The messages of one queue.
 #[derive(Debug)]

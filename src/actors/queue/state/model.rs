@@ -457,6 +457,7 @@ fn nothing_stays_invisible_for_more_than_twelve_hours() {
     };
     let (seqs, _) = bench.rows.apply(QUEUE, vec![Change::Send(message.clone())]);
     bench.know(seqs[0], &message);
+    bench.step(Step::Wait { secs: 0 });
     bench.step(Step::Receive {
         max: 1,
         visibility: 0,
