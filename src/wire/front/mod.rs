@@ -236,7 +236,7 @@ impl Door {
     }
 
     async fn answer_rest(&self, mut inbound: Inbound, payload: &mut Payload) -> HttpResponse {
-        let limit = self.limits.rest_body_bytes;
+        let limit = self.unclaimed_limit(&inbound);
         match body::read(&inbound, payload, limit, self.limits.body_patience).await {
             Ok(body) => inbound.body = body,
             Err(refusal) => return rest::refuse(&refusal),
@@ -246,6 +246,10 @@ impl Door {
             let wire = self.wires.iter().find(|wire| wire.wire.claims(&inbound));
             if let Some(wire) = wire {
                 return self.call_rpc(wire, inbound, payload).await;
+            }
+            let limit_bytes = self.limits.rest_body_bytes;
+            if inbound.body.len() > limit_bytes {
+                return rest::refuse(&Refusal::BodyTooLarge { limit_bytes });
             }
         }
         let (target, params) = match self.find_route(&inbound) {
@@ -257,6 +261,13 @@ impl Door {
         let response = call.await.unwrap_or_else(|refusal| rest::refuse(&refusal));
         target.count(&response);
         response
+    }
+
+    /// How much is read of a body that no wire has claimed by its head: a form may yet turn out to be for one.
+    fn unclaimed_limit(&self, inbound: &Inbound) -> usize {
+        let forms = self.wires.iter().map(|wire| wire.wire.form_limit_bytes());
+        let longest = forms.max().filter(|_| may_be_form(inbound));
+        longest.unwrap_or(0).max(self.limits.rest_body_bytes)
     }
 
     fn find_route(&self, inbound: &Inbound) -> Result<(&RestTarget, Params), Refusal> {

@@ -25,6 +25,12 @@ pub trait RpcWire: Send + Sync + 'static {
     /// The longest body that is read.
     fn body_limit_bytes(&self) -> usize;
 
+    /// The longest form that is read to see whether the request is this wire's; 0 if its requests are known by
+    /// their heads.
+    fn form_limit_bytes(&self) -> usize {
+        0
+    }
+
     /// Whether the request is this wire's. Asked before the body was read, and if no wire wants the
     /// request by its head and it carries a form, once more with the body.
     fn claims(&self, inbound: &Inbound) -> bool;

@@ -26,7 +26,8 @@ impl NewQueue {
     /// # Errors
     /// `InvalidParameterValue`, and as [`Changes`].
     pub fn parse(fields: &mut Fields) -> Result<Self, Fault> {
-        let text = fields.required_text("QueueName")?;
+        let text = fields.text("QueueName")?;
+        let text = text.ok_or_else(|| Fault::missing("QueueName"))?;
         let changes = Changes::parse(fields)?;
         let fifo = changes.fifo().unwrap_or(false);
         let name = QueueName::parse(&text)
@@ -114,6 +115,10 @@ mod tests {
         check("q", Some("false"), false);
         check("a.b", None, false);
         check("", None, false);
+        assert_eq!(
+            both(json!({}), "", NewQueue::parse),
+            Err(Fault::missing("QueueName"))
+        );
         check(&"x".repeat(81), None, false);
     }
 }

@@ -84,6 +84,10 @@ impl RpcWire for SqsWire {
         limits::BODY_BYTES
     }
 
+    fn form_limit_bytes(&self) -> usize {
+        limits::BODY_BYTES
+    }
+
     fn claims(&self, inbound: &Inbound) -> bool {
         Protocol::of(&Parts::from(inbound)).is_some()
     }

@@ -136,6 +136,10 @@ impl RpcWire for Echo {
         4096
     }
 
+    fn form_limit_bytes(&self) -> usize {
+        4096
+    }
+
     fn claims(&self, inbound: &Inbound) -> bool {
         inbound.target().is_some_and(|t| t.starts_with("Echo."))
             || inbound.body.starts_with(b"Action=")

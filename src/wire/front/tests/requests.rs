@@ -167,6 +167,31 @@ async fn rpc_refusals_take_the_form_of_the_wire() {
 }
 
 #[actix::test]
+async fn a_form_may_be_longer_than_a_rest_body_if_it_is_for_a_wire() {
+    let given = given();
+    let refused = "RequestEntityTooLargeException";
+    for (length, status, code) in [
+        (2000, 400, "echo:UnknownOperationException"),
+        (4097, 413, refused),
+    ] {
+        let form = format!("Action={}", "x".repeat(length - "Action=".len()));
+        let mut ask = Ask::of("POST", "/public");
+        ask.headers = &[("content-type", "application/x-www-form-urlencoded")];
+        ask.body = form.as_bytes();
+        let answer = given.send(&ask, &ask.unsigned()).await;
+        assert_eq!(answer.status, status, "{length}: {}", answer.body);
+        assert!(answer.body.contains(code), "{length}: {}", answer.body);
+    }
+    // For a REST route the limit stays, form or not.
+    let big = [b'x'; 1001];
+    let mut ask = Ask::of("POST", "/public");
+    ask.headers = &[("content-type", "application/x-www-form-urlencoded")];
+    ask.body = &big;
+    let answer = given.send(&ask, &ask.unsigned()).await;
+    check_rest(&answer, 413, refused);
+}
+
+#[actix::test]
 async fn handlers_see_the_request_as_it_was_signed() {
     let given = given();
     let mut ask = Ask::of("GET", "/operator/a%2Fb/c?x=1");
