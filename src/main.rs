@@ -17,9 +17,8 @@ fn secs(name: &str, default: u64) -> Duration {
 }
 
 fn main() {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
+    fanfare::observe::logging::start(Default::default(), "warn,fanfare=info").expect("log");
+    let recorder = fanfare::observe::metrics::record().expect("metrics");
     let region = env("FANFARE_REGION", "us-east-1");
     let aws_account = env("FANFARE_AWS_ACCOUNT", "000000000000");
     let ttl = secs("FANFARE_HISTORY_USER_MESSAGE_TTL", 86400);
