@@ -140,7 +140,7 @@ impl App {
             registry: registry.clone(),
             catalog,
             queues: queue_store,
-            history: Historians::start(&history_store, &handles),
+            history: Historians::new(history_store.clone()),
             clock,
             user_message_ttl: settings.user_message_ttl,
             sender: settings

@@ -16,7 +16,22 @@ fn secs(name: &str, default: u64) -> Duration {
     Duration::from_secs(env(name, &default.to_string()).parse().expect(name))
 }
 
+#[derive(clap::Parser)]
+struct BenchProgram {
+    #[command(flatten)]
+    args: fanfare::cli::bench::BenchArgs,
+}
+
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("bench") {
+        use clap::Parser as _;
+        let program = BenchProgram::parse_from(std::env::args().skip(1));
+        if let Err(error) = fanfare::cli::bench::run(program.args) {
+            eprintln!("fanfare: {error:#}");
+            std::process::exit(1);
+        }
+        return;
+    }
     fanfare::observe::logging::start(Default::default(), "warn,fanfare=info").expect("log");
     let recorder = fanfare::observe::metrics::record().expect("metrics");
     let region = env("FANFARE_REGION", "us-east-1");

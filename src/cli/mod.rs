@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+pub mod bench;
 pub mod client;
 pub mod decrypt;
 pub mod history;

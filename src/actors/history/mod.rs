@@ -1,14 +1,16 @@
-//! History actors, sharded by user: they take what is to be kept and write it in batches, apart from
-//! delivery, so that neither can delay the other.
+//! History actors: they take what is to be kept and write it in batches, apart from delivery, so that neither
+//! can delay the other.
 //!
-//! In the embedded store a batch is a group commit, which the store forms itself from what is handed in.
+//! One per worker, beside its dispatcher: an entry that changed threads on its way to the store, and again on
+//! the way back, would miss the commit that its message is delivered by, and cost more than all the rest of a
+//! post. In the embedded store a batch is a group commit, which the store forms itself from what is handed in.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::thread::ThreadId;
 
-use actix::{
-    Actor, Addr, Arbiter, ArbiterHandle, Context, Handler, MailboxError, Message, ResponseFuture,
-};
+use actix::{Actor, Addr, Context, Handler, MailboxError, Message, ResponseFuture};
+use dashmap::DashMap;
 
 use crate::backends::HistoryStore;
 use crate::config::limits;
@@ -25,7 +27,7 @@ pub struct Append {
     pub entry: NewEntry,
 }
 
-/// The actor: one shard of the users.
+/// The actor.
 pub struct Historian {
     store: Arc<dyn HistoryStore>,
 }
@@ -51,43 +53,29 @@ impl Handler<Append> for Historian {
     }
 }
 
-/// All shards.
+/// The history actors of all workers.
 #[derive(Clone)]
 pub struct Historians {
     store: Arc<dyn HistoryStore>,
-    shards: Arc<[Shard]>,
-}
-
-struct Shard {
-    arbiter: ArbiterHandle,
-    address: Mutex<Addr<Historian>>,
+    by_thread: Arc<DashMap<ThreadId, Addr<Historian>>>,
 }
 
 impl Historians {
-    /// One shard on each arbiter.
-    pub fn start(store: &Arc<dyn HistoryStore>, arbiters: &[ArbiterHandle]) -> Self {
-        let shards = arbiters.iter().map(|arbiter| Shard {
-            arbiter: arbiter.clone(),
-            address: Mutex::new(spawn(store, arbiter)),
-        });
+    /// None yet; each worker's starts with its first entry.
+    pub fn new(store: Arc<dyn HistoryStore>) -> Self {
         Self {
-            store: store.clone(),
-            shards: shards.collect(),
+            store,
+            by_thread: Arc::default(),
         }
     }
 
-    /// Hands an entry to its shard; the answer comes when it is on disk.
+    /// Hands an entry to this worker's actor; the answer comes when it is on disk.
     pub fn append(
         &self,
         audience: Audience,
         entry: NewEntry,
     ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        let shard = match &audience {
-            Audience::Users(users) => users.first().map_or(0, |user| user.0 as u64),
-            Audience::Account(account) => account.0 as u64,
-            Audience::Everyone => 0,
-        };
-        let asked = self.shard(shard).send(Append { audience, entry });
+        let asked = self.here().send(Append { audience, entry });
         async move {
             match asked.await {
                 Ok(result) => result,
@@ -96,24 +84,21 @@ impl Historians {
         }
     }
 
-    /// The shard's actor; a new one if the last one died of a panic.
-    fn shard(&self, number: u64) -> Addr<Historian> {
-        let shard = &self.shards[(number % self.shards.len() as u64) as usize];
-        let mut address = shard.address.lock().unwrap_or_else(PoisonError::into_inner);
-        if !address.connected() {
-            metrics::counter!("fanfare_actor_respawns_total", "actor" => "history").increment(1);
-            *address = spawn(&self.store, &shard.arbiter);
+    /// This worker's actor; a new one if it has none, or if the last one died of a panic.
+    fn here(&self) -> Addr<Historian> {
+        let thread = std::thread::current().id();
+        if let Some(address) = self
+            .by_thread
+            .get(&thread)
+            .filter(|address| address.connected())
+        {
+            return address.clone();
         }
-        address.clone()
+        let store = self.store.clone();
+        let address = Historian { store }.start();
+        if self.by_thread.insert(thread, address.clone()).is_some() {
+            metrics::counter!("fanfare_actor_respawns_total", "actor" => "history").increment(1);
+        }
+        address
     }
-}
-
-fn spawn(store: &Arc<dyn HistoryStore>, arbiter: &ArbiterHandle) -> Addr<Historian> {
-    let store = store.clone();
-    Historian::start_in_arbiter(arbiter, move |_| Historian { store })
-}
-
-/// Arbiters that actors are spread over.
-pub fn handles(arbiters: &[Arbiter]) -> Vec<ArbiterHandle> {
-    arbiters.iter().map(Arbiter::handle).collect()
 }

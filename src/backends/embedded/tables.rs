@@ -108,7 +108,9 @@ impl Tables {
             .cache_size(sizes.cache_bytes)
             .max_journaling_size(sizes.journal_bytes)
             .manual_journal_persist(true)
-            .worker_threads(2)
+            // Not two: while one of two compacts, the other passes the next order to compact back and forth with
+            // itself as fast as it can (3.1.13). A third takes that order and finds nothing to do.
+            .worker_threads(3)
             .with_compaction_filter_factories(Arc::new(filters))
             .open()?;
         let open = |table: Table| {

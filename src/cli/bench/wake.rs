@@ -1,0 +1,163 @@
+//! `fanfare bench wake`: how soon a waiting long poll has its message, beside what the disk needs.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use super::connection::Connection;
+use super::load::Latencies;
+use super::report::{Goal, Report};
+use super::sessions::{Place, message, notify_one};
+use super::sign::Call;
+use super::{Progress, Server};
+
+/// How long a message takes to a client that waits for it, beside one fdatasync on the same file system.
+///
+/// A client waits in a long poll with its session keys; 20 ms later a message is posted to it. Measured is the
+/// time from just before the post is sent until the client has the message in its hands; the message is on disk
+/// by then. In turns with that, 1 KiB is appended to a file and fdatasynced. Run it on the server's machine, with
+/// --dir on the file system of its data directory.
+#[derive(clap::Args)]
+pub struct WakeArgs {
+    /// Messages
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+
+    /// A folder on the file system of the server's data directory; a file is written there and removed
+    #[arg(long, default_value = "./data")]
+    dir: PathBuf,
+
+    /// Bytes of the message
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    size: usize,
+}
+
+/// What is appended between two fdatasyncs.
+const APPENDED: [u8; 1024] = [0x5a; 1024];
+
+/// So much later than the poll the message is posted: the poll waits by then.
+const HEAD_START: Duration = Duration::from_millis(20);
+
+/// Measured times of one message.
+struct Wake {
+    /// From just before the post until the client has it.
+    from_post: Duration,
+    /// From the post's answer until the client has it; zero if the client was first.
+    from_answer: Duration,
+}
+
+pub(super) async fn run(args: &WakeArgs, server: &Server) -> anyhow::Result<Report> {
+    let mut disk = Disk::open(&args.dir)?;
+    let mut backend = server.connection();
+    let place = Place::fresh();
+    let session = place.create(&mut backend).await?;
+    let queue = session.sqs_url.clone();
+    let mut client = Connection::new(&server.endpoint, &session.keys(), &server.region);
+    let (path, message) = (place.notify_path(), message(args.size));
+    // Opens the connections and loads the session.
+    wake(&mut client, &mut backend, &queue, &path, &message).await?;
+
+    let mut syncs = Latencies::new();
+    let (mut from_post, mut from_answer) = (Latencies::new(), Latencies::new());
+    let progress = Progress::steps(args.rounds, "messages");
+    for _ in 0..args.rounds {
+        let woken = wake(&mut client, &mut backend, &queue, &path, &message).await?;
+        from_post.record(woken.from_post);
+        from_answer.record(woken.from_answer);
+        syncs.record(disk.sync()?);
+        progress.inc(1);
+    }
+    place.destroy(&mut backend).await?;
+
+    let mut report = Report::new("wake", &server.endpoint);
+    report.setting("dir", args.dir.display().to_string());
+    report.setting("message bytes", message.len());
+    report.latencies("post sent → client has it", &from_post);
+    report.latencies("post answered → client has it", &from_answer);
+    report.latencies("append 1 KiB + fdatasync", &syncs);
+    let p99 = from_post.ms_at(0.99);
+    let what = "p99 from post to client ÷ p99 of one fdatasync";
+    report.ratio(what, p99 / syncs.ms_at(0.99), Goal::AtMost(3.0));
+    let what = "p99 from post to client ÷ median of one fdatasync";
+    report.ratio(what, p99 / syncs.ms_at(0.5), None);
+    Ok(report)
+}
+
+/// Lets the client wait, posts a message, takes it.
+async fn wake(
+    client: &mut Connection,
+    backend: &mut Connection,
+    queue: &str,
+    path: &str,
+    message: &str,
+) -> anyhow::Result<Wake> {
+    let receive = json!({ "QueueUrl": queue, "WaitTimeSeconds": 20 }).to_string();
+    let receive = Call::sqs("AmazonSQS.ReceiveMessage", &receive);
+    let wait = async {
+        let received = client.call(&receive).await?;
+        anyhow::Ok((Instant::now(), received))
+    };
+    let post = async {
+        tokio::time::sleep(HEAD_START).await;
+        let sent = Instant::now();
+        notify_one(backend, path, message).await?;
+        anyhow::Ok((sent, Instant::now()))
+    };
+    let ((woken, received), (sent, answered)) = tokio::try_join!(wait, post)?;
+    let received: Value =
+        serde_json::from_slice(&received).context("ReceiveMessage answered no JSON")?;
+    let messages = received["Messages"].as_array().map_or(0, Vec::len);
+    ensure!(
+        messages == 1,
+        "the long poll brought {messages} messages instead of one"
+    );
+    let handle = &received["Messages"][0]["ReceiptHandle"];
+    let delete = json!({ "QueueUrl": queue, "ReceiptHandle": handle }).to_string();
+    client
+        .call(&Call::sqs("AmazonSQS.DeleteMessage", &delete))
+        .await?;
+    Ok(Wake {
+        from_post: woken - sent,
+        from_answer: woken.saturating_duration_since(answered),
+    })
+}
+
+/// A file on the disk that is to be measured; unnamed again as soon as it is open, so nothing stays behind.
+struct Disk(File);
+
+impl Disk {
+    fn open(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(format!(".fanfare-bench-{}", std::process::id()));
+        let file = File::create_new(&path)
+            .and_then(|file| std::fs::remove_file(&path).map(|()| file))
+            .with_context(|| format!("writing in {}; name the folder with --dir", dir.display()))?;
+        Ok(Self(file))
+    }
+
+    /// Appends and waits for the disk.
+    fn sync(&mut self) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        self.0.write_all(&APPENDED)?;
+        self.0.sync_data()?;
+        Ok(started.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_is_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(dir.path()).unwrap();
+        assert!(disk.sync().unwrap() > Duration::ZERO);
+        assert_eq!(disk.0.metadata().unwrap().len(), 1024);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(Disk::open(&dir.path().join("none")).is_err());
+    }
+}
