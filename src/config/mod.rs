@@ -242,7 +242,7 @@ impl Default for Config {
             bench: Bench { enabled: false },
             log: Log {
                 format: LogFormat::Text,
-                filter: "info".to_owned(),
+                filter: "info,actix_server=warn,fjall=warn,lsm_tree=warn".to_owned(),
             },
         }
     }
