@@ -1,7 +1,7 @@
 //! `fanfare decrypt`: envelopes in, messages out; needs no server.
 
 use std::{
-    env, fmt, fs,
+    env, fs,
     io::{self, BufRead, Write},
     path::PathBuf,
 };
@@ -28,7 +28,7 @@ const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
 ///
 /// An envelope that cannot be opened is reported on standard error; the others are still printed, and the
 /// exit code is not 0.
-#[derive(Clone, clap::Args)]
+#[derive(clap::Args)]
 pub struct DecryptArgs {
     /// The session's AES key: base64 of 32 bytes
     #[arg(
@@ -82,13 +82,6 @@ pub fn run(args: DecryptArgs) -> anyhow::Result<()> {
                 opened + refused
             )
         }
-    }
-}
-
-/// Shows neither the key nor what it opens.
-impl fmt::Debug for DecryptArgs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DecryptArgs").finish_non_exhaustive()
     }
 }
 
