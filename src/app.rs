@@ -2,11 +2,13 @@
 //! concrete backend.
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
+use futures_util::future;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::actors::dispatcher::{Dispatchers, Neighbours, Routes};
@@ -20,8 +22,10 @@ use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
 use crate::backends::{HistoryStore, OnTouched, QueueCatalog, QueueStore, SessionRegistry};
 use crate::domain::{Clock, StoreError};
 use crate::observe::health::Health;
-use crate::wire::front::{BENCH_ROUTES, Door, Limits, ServeOptions, serve};
+use crate::wire::front::{BENCH_ROUTES, Door, Limits, ServeOptions, Traffic, serve};
 use crate::wire::{cognito, http, kinesis, probes, sqs};
+
+mod settings;
 
 /// Everything that can be set, typed and checked.
 #[derive(Debug, Clone)]
@@ -76,14 +80,21 @@ pub enum StartError {
     Listen(SocketAddr, std::io::Error),
 }
 
+impl StartError {
+    /// Whether another process has the data directory.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Store(OpenError::InUse(_)))
+    }
+}
+
 /// The running program.
 pub struct App {
     /// Where HTTP is served.
     pub http: SocketAddr,
     server: ServerHandle,
+    traffic: Arc<Traffic>,
     queues: Queues,
     health: Health,
-    /// Dropped last: what the others have handed in is committed then.
     store: Arc<Embedded>,
     arbiters: Vec<Arbiter>,
 }
@@ -215,6 +226,7 @@ impl App {
         if settings.bench {
             door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
         }
+        let traffic = door.traffic().clone();
         let server = serve(listener, Arc::new(door), &settings.serve)
             .map_err(|error| StartError::Listen(settings.http_listen, error))?;
         let handle = server.handle();
@@ -222,6 +234,7 @@ impl App {
         Ok(Self {
             http,
             server: handle,
+            traffic,
             queues,
             health,
             store,
@@ -230,16 +243,20 @@ impl App {
     }
 
     /// Ends in order: unready, no new connections, waiting long polls answered, requests finished, everything
-    /// committed.
+    /// committed. Requests have as long as the settings say; a connection without one is not waited for.
     pub async fn drain(self) {
         self.health.drain();
+        self.traffic.close();
         let stopped = self.server.stop(true);
         self.queues.drain().await;
-        stopped.await;
+        future::select(pin!(stopped), pin!(self.traffic.ended())).await;
+        // What nobody waited for, such as the receive counts of the last polls, reaches the disk, too.
+        if let Err(error) = self.store.flush().await {
+            tracing::warn!(%error, "the last changes that nobody waited for may be lost");
+        }
         for arbiter in &self.arbiters {
             arbiter.stop();
         }
-        drop(self.store);
     }
 }
 

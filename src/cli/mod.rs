@@ -1,9 +1,77 @@
-//! One file per subcommand.
+//! The command line: one file per subcommand.
+
+use clap::{Parser, Subcommand};
 
 pub mod bench;
 pub mod client;
 pub mod decrypt;
+pub mod exit;
 pub mod history;
 pub mod notify;
+pub mod serve;
 pub mod session;
 pub mod tail;
+
+/// Relays messages to game clients, chat rooms and signed-in users, over AWS's own wire protocols.
+///
+/// Without a command it serves: HTTP on 127.0.0.1:8080, data in ./data, until SIGTERM or Ctrl-C.
+#[derive(Parser)]
+#[command(name = "fanfare", version, args_conflicts_with_subcommands = true, after_help = exit::HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Session(session::SessionArgs),
+    Notify(notify::NotifyArgs),
+    Tail(tail::TailArgs),
+    History(history::HistoryArgs),
+    Decrypt(decrypt::DecryptArgs),
+    Bench(bench::BenchArgs),
+}
+
+/// Runs what the command line asks for.
+///
+/// # Errors
+/// What went wrong; [`exit::code`] makes an exit code of it.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        None => serve::run(cli.serve),
+        Some(Command::Serve(args)) => serve::run(args),
+        Some(Command::Session(args)) => session::run(args),
+        Some(Command::Notify(args)) => notify::run(args),
+        Some(Command::Tail(args)) => tail::run(args),
+        Some(Command::History(args)) => history::run(args),
+        Some(Command::Decrypt(args)) => decrypt::run(args),
+        Some(Command::Bench(args)) => bench::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_is_what_happens_without_a_command() {
+        let cli = Cli::try_parse_from(["fanfare", "--listen", "127.0.0.1:0"]).expect("valid");
+        assert!(cli.command.is_none());
+        let cli = Cli::try_parse_from(["fanfare", "serve", "--listen", "127.0.0.1:0"]);
+        assert!(matches!(
+            cli.expect("valid").command,
+            Some(Command::Serve(_))
+        ));
+    }
+}

@@ -83,3 +83,42 @@ pub const PANIC_WINDOW: std::time::Duration = std::time::Duration::from_secs(60)
 
 /// Queues loaded from disk at the same time; more wait for their turn.
 pub const PARALLEL_LOADS: usize = 8;
+
+/// The configuration's numbers: key, least, most, and what they count. A value outside stops the start. A test holds
+/// this list to every number of [`Config`](super::Config).
+///
+/// Sources: session lifetimes as STS has them (900 s to 36 h; shorter ones for tests), retention and messages in
+/// flight as SQS has them (WIRE 1.4), the rest from what one machine can hold.
+pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
+    ("http.workers", 0, 1024, "threads (0: one for each core)"),
+    ("http.max_connections", 1, 10_000_000, "connections"),
+    ("http.body_limit_bytes", 65_536, 64 << 20, "bytes"),
+    ("http.keep_alive", 1, 3600, "seconds"),
+    ("http.head_timeout", 1, 300, "seconds"),
+    ("http.body_timeout", 1, 3600, "seconds"),
+    ("http.drain_timeout", 1, 20, "seconds"),
+    ("store.min_free_bytes", 1 << 20, 1 << 50, "bytes"),
+    ("store.cache_bytes", 1 << 20, 1 << 40, "bytes"),
+    ("store.write_buffer_bytes", 1 << 20, 1 << 30, "bytes"),
+    ("store.journal_bytes", 64 << 20, 1 << 40, "bytes"),
+    ("store.sweep_interval", 1, 86_400, "seconds"),
+    ("store.compact_after_bytes", 4096, 1 << 40, "bytes"),
+    ("sessions.key_lifetime", 1, 129_600, "seconds"),
+    ("sessions.ttl", 0, 31_536_000, "seconds"),
+    ("sessions.retention", 60, 1_209_600, "seconds"),
+    ("sessions.max_sessions", 1, 1_000_000_000, "sessions"),
+    ("sessions.sweep_interval", 1, 86_400, "seconds"),
+    ("sessions.queue_limit", 1, 10_000_000, "messages"),
+    ("queues.idle_after", 1, 86_400, "seconds"),
+    ("queues.max_messages", 1, 100_000_000, "messages"),
+    ("queues.max_in_flight", 1, 120_000, "messages"),
+    ("queues.max_waiting", 1, 1_000_000, "long polls"),
+    ("queues.mailbox", 16, 65_536, "requests"),
+    ("queues.cached_body_bytes", 0, 1 << 40, "bytes"),
+    ("history.user_message_ttl", 1, 31_536_000, "seconds"),
+    ("history.idle_after", 1, 86_400, "seconds"),
+    ("kinesis.shards", 1, 1000, "shards"),
+];
+
+/// Characters of a queue's name that come after `sessions.queue_prefix`; together at most 80 (SQS's own limit).
+pub const QUEUE_PREFIX_CHARACTERS: usize = 80 - 1 - 43;

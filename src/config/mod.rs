@@ -1,3 +1,428 @@
 //! Typed configuration in layers, and every limit.
+//!
+//! Later layers win: the defaults below, a TOML file (`--config`), environment variables
+//! `FANFARE_<SECTION>_<KEY>` (`FANFARE_<KEY>` for the keys without a section), flags. `config/fanfare.toml`
+//! says the same as the defaults, which a test holds it to. Times are whole seconds in all of them.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub mod keys;
+pub mod layers;
 pub mod limits;
+mod secret;
+
+pub use layers::{Flags, Problem, Problems, load};
+pub use secret::Secret;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Region in identities and ARNs, and the one that signatures must name.
+    pub region: String,
+    /// Environment: part of the names of queues, of the Kinesis stream and of the identity pool.
+    pub env: String,
+    /// Account number in ARNs and queue URLs: 12 digits.
+    pub aws_account: String,
+    /// The operator's access key id. Without it and its secret the public development pair is used, as long as
+    /// everything listens on loopback only.
+    pub operator_access_key: Option<String>,
+    /// The operator's secret key.
+    pub operator_secret_key: Option<Secret>,
+    /// A file that holds the operator's secret key, instead of `operator_secret_key`.
+    pub operator_secret_key_file: Option<PathBuf>,
+    /// HTTP.
+    pub http: Http,
+    /// The store.
+    pub store: Store,
+    /// Sessions.
+    pub sessions: Sessions,
+    /// Queues.
+    pub queues: Queues,
+    /// History.
+    pub history: History,
+    /// The Kinesis stream.
+    pub kinesis: Kinesis,
+    /// Benchmarks.
+    pub bench: Bench,
+    /// The log.
+    pub log: Log,
+}
+
+/// `[http]`: how HTTP is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Threads that serve; 0: one for each core.
+    pub workers: usize,
+    /// Connections of all threads together; more wait unaccepted.
+    pub max_connections: usize,
+    /// Longest body of a REST route, in bytes; beyond it 413.
+    pub body_limit_bytes: usize,
+    /// How long an idle connection is kept.
+    #[serde(with = "seconds")]
+    pub keep_alive: Duration,
+    /// How long a request's head may take to arrive; beyond it 408.
+    #[serde(with = "seconds")]
+    pub head_timeout: Duration,
+    /// How long a request's body may take to arrive; beyond it 408.
+    #[serde(with = "seconds")]
+    pub body_timeout: Duration,
+    /// How long requests in progress may take to end when the process is asked to.
+    #[serde(with = "seconds")]
+    pub drain_timeout: Duration,
+}
+
+/// `[store]`: the embedded store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// The data directory; made if it is not there. One process at a time.
+    pub dir: PathBuf,
+    /// Below this much free disk space new messages are refused, in bytes.
+    pub min_free_bytes: u64,
+    /// Cache of what was read from disk, in bytes.
+    pub cache_bytes: u64,
+    /// Write buffer of each of the five tables, in bytes.
+    pub write_buffer_bytes: u64,
+    /// All journals together, in bytes; at it, buffers are written out.
+    pub journal_bytes: u64,
+    /// How often expired data is looked for.
+    #[serde(with = "seconds")]
+    pub sweep_interval: Duration,
+    /// A table with more removed or expired bytes than this, and than a quarter of its size, is compacted.
+    pub compact_after_bytes: u64,
+}
+
+/// `[sessions]`: how sessions are made and how long they live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// How long temporary keys live.
+    #[serde(with = "seconds")]
+    pub key_lifetime: Duration,
+    /// How long after the end of its keys a session that nobody renewed is removed.
+    #[serde(with = "seconds")]
+    pub ttl: Duration,
+    /// What the names of sessions' queues start with; `{env}` stands for the environment.
+    pub queue_prefix: String,
+    /// How long messages wait in a session's queue unless `create` says otherwise.
+    #[serde(with = "seconds")]
+    pub retention: Duration,
+    /// Sessions there may be; more are refused with 429.
+    pub max_sessions: u64,
+    /// How often expired sessions are removed.
+    #[serde(with = "seconds")]
+    pub sweep_interval: Duration,
+    /// Messages that one session's queue may hold; a message to a full one is refused for it.
+    pub queue_limit: u64,
+}
+
+/// `[queues]`: bounds of each SQS queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queues {
+    /// How long a queue that nobody uses stays in memory.
+    #[serde(with = "seconds")]
+    pub idle_after: Duration,
+    /// Messages that one queue may hold; more are refused.
+    pub max_messages: usize,
+    /// Messages of one queue in flight; beyond it receives are refused with `OverLimit`.
+    pub max_in_flight: usize,
+    /// Long polls that wait on one queue; more are refused as throttled.
+    pub max_waiting: usize,
+    /// Requests that wait for one queue; more are refused as throttled.
+    pub mailbox: usize,
+    /// Message bodies that all queues together keep in memory, in bytes; others are read when handed out.
+    pub cached_body_bytes: usize,
+}
+
+/// `[history]`: users' messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// How long a message is kept.
+    #[serde(with = "seconds")]
+    pub user_message_ttl: Duration,
+    /// How long the history of a user whom nobody asks about stays in memory.
+    #[serde(with = "seconds")]
+    pub idle_after: Duration,
+}
+
+/// `[kinesis]`: the stream that messages may come in by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kinesis {
+    /// Its name; `{env}` stands for the environment.
+    pub stream: String,
+    /// Its shards.
+    pub shards: u32,
+}
+
+/// `[bench]`: what `fanfare bench` needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bench {
+    /// Whether there is `/bench/verify`, which does nothing but verify a signature.
+    pub enabled: bool,
+}
+
+/// `[log]`: the log, on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Which lines: a level, or `target=level` pairs separated by commas.
+    pub filter: String,
+}
+
+/// How the log's lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".to_owned(),
+            env: "dev".to_owned(),
+            aws_account: "000000000000".to_owned(),
+            operator_access_key: None,
+            operator_secret_key: None,
+            operator_secret_key_file: None,
+            http: Http {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                workers: 0,
+                max_connections: 50_000,
+                body_limit_bytes: 2 << 20,
+                keep_alive: Duration::from_secs(75),
+                head_timeout: Duration::from_secs(5),
+                body_timeout: Duration::from_secs(30),
+                drain_timeout: Duration::from_secs(20),
+            },
+            store: Store {
+                dir: PathBuf::from("./data"),
+                min_free_bytes: 512 * MIB,
+                cache_bytes: 32 * MIB,
+                write_buffer_bytes: 16 * MIB,
+                journal_bytes: 512 * MIB,
+                sweep_interval: Duration::from_secs(60),
+                compact_after_bytes: 8 * MIB,
+            },
+            sessions: Sessions {
+                key_lifetime: Duration::from_secs(14_400),
+                ttl: Duration::from_secs(3600),
+                queue_prefix: "{env}-fanfare".to_owned(),
+                retention: limits::SESSION_RETENTION_DEFAULT,
+                max_sessions: 10_000_000,
+                sweep_interval: Duration::from_secs(10),
+                queue_limit: 100_000,
+            },
+            queues: Queues {
+                idle_after: Duration::from_secs(30),
+                max_messages: 1_000_000,
+                max_in_flight: 120_000,
+                max_waiting: 1000,
+                mailbox: 1024,
+                cached_body_bytes: 64 << 20,
+            },
+            history: History {
+                user_message_ttl: Duration::from_secs(86_400),
+                idle_after: Duration::from_secs(30),
+            },
+            kinesis: Kinesis {
+                stream: "{env}-sqs-browser-event-dispatcher".to_owned(),
+                shards: 1,
+            },
+            bench: Bench { enabled: false },
+            log: Log {
+                format: LogFormat::Text,
+                filter: "info,actix_server=warn,fjall=warn,lsm_tree=warn".to_owned(),
+            },
+        }
+    }
+}
+
+/// The public pair of operator keys, good for trying things out on one's own machine.
+pub const DEVELOPMENT_KEYS: (&str, &str) = ("FANFAREDEV", "fanfare-dev-secret");
+
+/// The operator's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorKeys {
+    /// The access key id.
+    pub access_key: String,
+    /// The secret key.
+    pub secret_key: Secret,
+    /// Whether they are [`DEVELOPMENT_KEYS`], taken because none are configured.
+    pub development: bool,
+}
+
+impl Config {
+    /// The operator's keys: those configured, else the development pair.
+    ///
+    /// # Errors
+    /// [`Problem`] if only half of a pair is there, the secret's file can not be read, or there are none and not
+    /// every listener is on loopback.
+    pub fn operator_keys(&self) -> Result<OperatorKeys, Problem> {
+        let secret_key = match (&self.operator_secret_key, &self.operator_secret_key_file) {
+            (Some(_), Some(_)) => {
+                let text = "operator_secret_key and operator_secret_key_file are both set, set one";
+                return Err(Problem(text.to_owned()));
+            }
+            (Some(secret), None) => Some(secret.clone()),
+            (None, Some(file)) => Some(Secret::read(file)?),
+            (None, None) => None,
+        };
+        match (self.operator_access_key.clone(), secret_key) {
+            (Some(access_key), Some(secret_key)) => Ok(OperatorKeys {
+                access_key,
+                secret_key,
+                development: false,
+            }),
+            (Some(_), None) => Err(Problem(
+                "operator_access_key is set without operator_secret_key".to_owned(),
+            )),
+            (None, Some(_)) => Err(Problem(
+                "the operator's secret key is set without operator_access_key".to_owned(),
+            )),
+            (None, None) if self.http.listen.ip().is_loopback() => {
+                let (access_key, secret_key) = DEVELOPMENT_KEYS;
+                Ok(OperatorKeys {
+                    access_key: access_key.to_owned(),
+                    secret_key: Secret::new(secret_key),
+                    development: true,
+                })
+            }
+            (None, None) => Err(Problem(format!(
+                "http.listen = {} can be reached from other machines, and there are no operator keys: set \
+                 operator_access_key and operator_secret_key (the public development keys are for loopback only)",
+                self.http.listen
+            ))),
+        }
+    }
+
+    /// `[sessions] queue_prefix` with the environment in place.
+    pub fn queue_prefix(&self) -> String {
+        self.sessions.queue_prefix.replace("{env}", &self.env)
+    }
+
+    /// `[kinesis] stream` with the environment in place.
+    pub fn kinesis_stream(&self) -> String {
+        self.kinesis.stream.replace("{env}", &self.env)
+    }
+}
+
+/// Times as whole seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(time.as_secs())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of these settings on top of the defaults: who the operator is, or what the complaint says.
+    fn check(change: impl FnOnce(&mut Config), expect: Result<(&str, bool), &str>) {
+        let mut config = Config::default();
+        change(&mut config);
+        match (config.operator_keys(), expect) {
+            (Ok(keys), Ok(expect)) => {
+                assert_eq!((keys.access_key.as_str(), keys.development), expect);
+            }
+            (Err(problem), Err(part)) => assert!(problem.0.contains(part), "{problem}"),
+            (found, _) => panic!("{found:?}"),
+        }
+    }
+
+    fn operator(access: Option<&str>, secret: Option<&str>) -> impl FnOnce(&mut Config) {
+        let access = access.map(str::to_owned);
+        let secret = secret.map(Secret::new);
+        move |config| {
+            config.operator_access_key = access;
+            config.operator_secret_key = secret;
+        }
+    }
+
+    #[test]
+    fn development_keys_are_for_loopback_only() {
+        check(|_| {}, Ok(("FANFAREDEV", true)));
+        let listen = |text: &'static str| {
+            move |config: &mut Config| config.http.listen = text.parse().expect("an address")
+        };
+        check(listen("[::1]:80"), Ok(("FANFAREDEV", true)));
+        check(listen("0.0.0.0:80"), Err("operator_access_key"));
+        check(listen("10.1.2.3:80"), Err("10.1.2.3:80"));
+        check(listen("[::]:80"), Err("operator_access_key"));
+    }
+
+    #[test]
+    fn operator_keys_come_in_pairs() {
+        check(operator(Some("A"), Some("s")), Ok(("A", false)));
+        check(
+            operator(Some("A"), None),
+            Err("without operator_secret_key"),
+        );
+        check(
+            operator(None, Some("s")),
+            Err("without operator_access_key"),
+        );
+        let everything = |config: &mut Config| {
+            operator(Some("A"), Some("s"))(config);
+            config.operator_secret_key_file = Some("x".into());
+        };
+        check(everything, Err("set one"));
+    }
+
+    #[test]
+    fn the_secret_may_come_from_a_file() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "from the file\n").expect("written");
+        let mut config = Config::default();
+        operator(Some("A"), None)(&mut config);
+        config.operator_secret_key_file = Some(file.path().to_owned());
+        let keys = config.operator_keys().expect("a pair");
+        assert_eq!(keys.secret_key.expose(), "from the file");
+        std::fs::write(file.path(), "\n").expect("written");
+        assert!(
+            config.operator_keys().is_err(),
+            "an empty file is no secret"
+        );
+        config.operator_secret_key_file = Some("/nonexistent/secret".into());
+        let problem = config.operator_keys().expect_err("no such file");
+        assert!(problem.0.contains("/nonexistent/secret"), "{problem}");
+    }
+
+    #[test]
+    fn names_carry_the_environment() {
+        let config = Config {
+            env: "prod".to_owned(),
+            ..Config::default()
+        };
+        assert_eq!(config.queue_prefix(), "prod-fanfare");
+        assert_eq!(config.kinesis_stream(), "prod-sqs-browser-event-dispatcher");
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let mut config = Config::default();
+        operator(Some("A"), Some("c4nary"))(&mut config);
+        let keys = config.operator_keys();
+        let shown = format!("{config:?} {config:#?} {keys:?}");
+        assert!(!shown.contains("c4nary"), "{shown}");
+    }
+}

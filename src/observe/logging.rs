@@ -2,15 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// Form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line; control characters in values are escaped.
-    Json,
-}
+use crate::config::LogFormat;
 
 /// Starts logging. `filter` is in the form of `RUST_LOG`: `info,fanfare=debug`.
 ///

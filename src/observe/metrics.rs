@@ -1,6 +1,7 @@
 //! Every metric's name and meaning, and their rendering for Prometheus.
 
 use std::fs;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -11,6 +12,9 @@ const SECONDS: [f64; 12] = [
 
 /// Upper bounds of the buckets of batch sizes.
 const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1024.0];
+
+/// See [`keep_up`].
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +155,15 @@ pub fn render(handle: &PrometheusHandle) -> String {
     process();
     handle.run_upkeep();
     handle.render()
+}
+
+/// Folds what was measured into the buckets from time to time: until then every measurement is kept, and it may be
+/// that nobody ever asks for the metrics.
+pub async fn keep_up(handle: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        handle.run_upkeep();
+    }
 }
 
 /// Reads what the kernel knows of the process.

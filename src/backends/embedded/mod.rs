@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backends::OnTouched;
+use crate::backends::{Commit, OnTouched};
 use crate::domain::{Clock, Seq, StoreError};
 
 mod catalog;
@@ -129,6 +129,11 @@ impl Embedded {
     pub fn accepts(&self) -> Result<(), StoreError> {
         self.committer.works()?;
         self.space.look().allow(Growth::Grows)
+    }
+
+    /// Resolves when everything handed in before is on disk, also what nobody waited for.
+    pub fn flush(&self) -> Commit<()> {
+        self.committer.submit(Growth::Frees, 0, |_| Ok(()))
     }
 }
 

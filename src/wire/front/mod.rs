@@ -29,11 +29,13 @@ mod serve;
 mod target;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 pub use bench::BENCH_ROUTES;
 pub use rest::{ERROR_TYPE, refuse as refuse_rest};
 pub use rpc::{Refuser, RpcWire};
 pub use serve::{ServeOptions, serve};
+pub use traffic::Traffic;
 
 use routes::Router;
 use rpc::Mounted;
@@ -97,6 +99,7 @@ pub struct Door {
     router: Router<RestTarget>,
     wires: Vec<Mounted>,
     surface: Vec<Exposed>,
+    traffic: Arc<Traffic>,
 }
 
 impl Door {
@@ -110,6 +113,7 @@ impl Door {
             router: Router::new(),
             wires: Vec::new(),
             surface: Vec::new(),
+            traffic: Arc::default(),
         }
     }
 
@@ -170,8 +174,14 @@ impl Door {
         &self.surface
     }
 
+    /// The requests in progress.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
     /// Answers a request; the whole of actix-web's part is to bring it here.
     pub async fn handle(&self, mut request: ServiceRequest) -> ServiceResponse {
+        let ticket = self.traffic.enter();
         let inbound = Inbound::take(&mut request, self.scheme);
         let request_id = inbound.request_id;
         let (request, mut payload) = request.into_parts();
@@ -182,7 +192,7 @@ impl Door {
             headers.insert(REQUEST_ID, id);
         }
         cors::expose(headers);
-        ServiceResponse::new(request, response)
+        ServiceResponse::new(request, ticket.answer(response))
     }
 
     async fn answer(&self, inbound: Inbound, payload: &mut Payload) -> HttpResponse {

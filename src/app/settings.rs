@@ -1,0 +1,107 @@
+//! From the configuration as people write it to what each part takes.
+
+use super::Settings;
+use crate::actors::queue::QueuesConfig;
+use crate::actors::registrar::SessionSettings;
+use crate::auth::{OperatorKey, keys};
+use crate::backends::embedded::{StoreOptions, StoreSizes};
+use crate::config::{Config, OperatorKeys};
+use crate::domain::Clock;
+use crate::wire::front::{Limits, ServeOptions};
+use crate::wire::kinesis;
+
+impl Settings {
+    /// The settings that a configuration stands for.
+    pub fn of(config: &Config, operator: &OperatorKeys) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let threads = match config.http.workers {
+            0 => cores,
+            workers => workers,
+        };
+        Self {
+            region: config.region.clone(),
+            aws_account: config.aws_account.clone(),
+            operators: vec![OperatorKey {
+                access_key: operator.access_key.as_str().into(),
+                secret_key: operator.secret_key.expose().to_owned(),
+            }],
+            http_listen: config.http.listen,
+            serve: ServeOptions {
+                workers: threads,
+                connections_per_worker: config.http.max_connections.div_ceil(threads),
+                keep_alive: config.http.keep_alive,
+                head_patience: config.http.head_timeout,
+                shutdown_patience: config.http.drain_timeout,
+            },
+            limits: Limits {
+                rest_body_bytes: config.http.body_limit_bytes,
+                body_patience: config.http.body_timeout,
+                ..Limits::default()
+            },
+            actor_threads: threads,
+            store: store(config),
+            sessions: sessions(config),
+            session_sweep_interval: config.sessions.sweep_interval,
+            session_queue_limit: config.sessions.queue_limit,
+            queues: queues(config),
+            stream: stream(config),
+            env: config.env.clone(),
+            user_message_ttl: config.history.user_message_ttl,
+            user_idle_after: config.history.idle_after,
+            bench: config.bench.enabled,
+        }
+    }
+}
+
+fn store(config: &Config) -> StoreOptions {
+    StoreOptions {
+        dir: config.store.dir.clone(),
+        min_free_bytes: config.store.min_free_bytes,
+        sizes: StoreSizes {
+            cache_bytes: config.store.cache_bytes,
+            write_buffer_bytes: config.store.write_buffer_bytes,
+            journal_bytes: config.store.journal_bytes,
+        },
+        sweep_interval: config.store.sweep_interval,
+        compact_after_bytes: config.store.compact_after_bytes,
+        user_message_ttl: config.history.user_message_ttl,
+    }
+}
+
+fn sessions(config: &Config) -> SessionSettings {
+    SessionSettings {
+        key_lifetime: config.sessions.key_lifetime,
+        ttl: config.sessions.ttl,
+        queue_prefix: config.queue_prefix(),
+        region: config.region.clone(),
+        retention: config.sessions.retention,
+        most: config.sessions.max_sessions,
+        issue_keys: keys::issue,
+    }
+}
+
+fn queues(config: &Config) -> QueuesConfig {
+    QueuesConfig {
+        region: config.region.clone(),
+        account: config.aws_account.clone(),
+        idle_after: config.queues.idle_after,
+        mailbox: config.queues.mailbox,
+        max_messages: config.queues.max_messages,
+        max_in_flight: config.queues.max_in_flight,
+        max_waiting: config.queues.max_waiting,
+        cached_body_bytes: config.queues.cached_body_bytes,
+        // The arbiters are made when the program starts.
+        arbiters: Vec::new(),
+    }
+}
+
+fn stream(config: &Config) -> kinesis::Stream {
+    kinesis::Stream {
+        name: config.kinesis_stream(),
+        region: config.region.clone(),
+        account: config.aws_account.clone(),
+        shards: config.kinesis.shards,
+        created: Clock::start().wall(),
+        limits: kinesis::Limits::default(),
+    }
+}

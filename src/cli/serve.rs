@@ -1,0 +1,289 @@
+//! `fanfare serve`: the program itself, from its configuration to its end.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::exit;
+use crate::app::{App, Settings, StartError};
+use crate::config::{self, Config, Flags, OperatorKeys, Problem, Problems};
+use crate::observe::{logging, metrics};
+
+/// All of the end together: the promise to whoever manages the process.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// Serve.
+///
+/// Settings come from the defaults, then --config, then environment variables FANFARE_<SECTION>_<KEY>, then flags;
+/// config/fanfare.toml lists them all. Without operator keys a public development pair is used, as long as
+/// everything listens on loopback only.
+///
+/// SIGTERM or Ctrl-C ends it in order: waiting long polls are answered, requests are finished, everything is
+/// committed. A second one ends it at once; what was acknowledged is on disk in any case.
+///
+/// Examples:
+///   fanfare serve
+///   fanfare serve --listen 127.0.0.1:9000 --data /var/lib/fanfare
+///   fanfare serve --config fanfare.toml --set sessions.key_lifetime=3600
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct ServeArgs {
+    /// Read settings from this TOML file
+    #[arg(long, value_name = "FILE", env = "FANFARE_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Address and port of HTTP: http.listen
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+
+    /// The data directory: store.dir
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+
+    /// Any other setting; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Check the configuration and end
+    #[arg(long)]
+    check: bool,
+}
+
+/// Why it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Configuration(#[from] Problems),
+    /// Something is in the way of the start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The process lacks something that every process has.
+    #[error("{0}")]
+    System(String),
+}
+
+impl ServeError {
+    /// The exit code.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => exit::CONFIGURATION,
+            Self::Start(StartError::Listen(..)) => exit::UNAVAILABLE,
+            Self::Start(error) if error.is_in_use() => exit::IN_USE,
+            Self::Start(_) => exit::STORE,
+            Self::System(_) => exit::FAILED,
+        }
+    }
+}
+
+/// Serves until the process is asked to end.
+///
+/// # Errors
+/// [`ServeError`].
+pub fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let config = args.load(std::env::vars_os())?;
+    let operator = config.operator_keys().map_err(unusable)?;
+    if args.check {
+        say("the configuration is usable");
+        return Ok(());
+    }
+    logging::start(config.log.format, &config.log.filter).map_err(ServeError::System)?;
+    let recorder = metrics::record().map_err(|error| ServeError::System(error.to_string()))?;
+    let settings = Settings::of(&config, &operator);
+    actix_rt::System::new().block_on(async {
+        let mut signals = Signals::watch()?;
+        actix_rt::spawn(metrics::keep_up(recorder.clone()));
+        let app =
+            App::start(settings, recorder, Arc::new(store_failed)).map_err(ServeError::from)?;
+        say(&greeting(&config, &operator, app.http));
+        signals.next().await;
+        tracing::info!("draining; a second signal ends at once");
+        end(app, signals).await;
+        Ok(())
+    })
+}
+
+impl ServeArgs {
+    fn load(
+        &self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Config, ServeError> {
+        let mut flags = Flags {
+            file: self.config.clone(),
+            ..Flags::default()
+        };
+        let mut add = |flag: &str, key: &str, value: &str| {
+            let setting = (flag.to_owned(), key.to_owned(), value.to_owned());
+            flags.settings.push(setting);
+        };
+        for setting in &self.set {
+            let (key, value) = setting.split_once('=').ok_or_else(|| {
+                unusable(Problem(format!("--set {setting}: write it as KEY=VALUE")))
+            })?;
+            if key == "operator_secret_key" {
+                let text = "--set operator_secret_key: other users of the machine can see it there; use the \
+                            environment variable or operator_secret_key_file";
+                return Err(unusable(Problem(text.to_owned())));
+            }
+            add("--set", key, value);
+        }
+        if let Some(listen) = &self.listen {
+            add("--listen", "http.listen", listen);
+        }
+        if let Some(data) = &self.data {
+            add("--data", "store.dir", data);
+        }
+        Ok(config::load(&flags, variables)?)
+    }
+}
+
+fn unusable(problem: Problem) -> ServeError {
+    ServeError::Configuration(problem.into())
+}
+
+/// Runs on the committing thread. What the disk holds is unknown now, so nothing more may be answered: the next
+/// start recovers what was acknowledged.
+fn store_failed(error: &str) {
+    eprintln!("fanfare: the store has failed, ending: {error}");
+    process::exit(i32::from(exit::STORE));
+}
+
+/// Drains, unless it takes too long or a second signal comes.
+async fn end(app: App, mut signals: Signals) {
+    tokio::select! {
+        () = app.drain() => tracing::info!("drained"),
+        () = tokio::time::sleep(DRAIN) => tracing::warn!("requests are cut off: draining took too long"),
+        number = signals.next() => process::exit(128 + number),
+    }
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Self, ServeError> {
+        let watch =
+            |kind| signal(kind).map_err(|error| ServeError::System(format!("no signals: {error}")));
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next signal's number.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+/// Prints to standard output. That nobody reads it is no reason to end.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// What listens where, whose keys are used, and a first call to copy.
+fn greeting(config: &Config, operator: &OperatorKeys, http: SocketAddr) -> String {
+    let mut host = http;
+    if http.ip().is_unspecified() {
+        host.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let (keys, user) = if operator.development {
+        let (access, secret) = config::DEVELOPMENT_KEYS;
+        let keys = format!("the public development pair {access} / {secret} (for loopback only)");
+        (keys, format!("{access}:{secret}"))
+    } else {
+        let access = &operator.access_key;
+        (
+            access.clone(),
+            format!("{access}:$FANFARE_OPERATOR_SECRET_KEY"),
+        )
+    };
+    format!(
+        "listening http {http}\n\
+         data            {data}\n\
+         operator keys   {keys}\n\
+         create a session:\n  \
+         curl --aws-sigv4 aws:amz:{region}:execute-api --user \"{user}\" http://{host}/create/1/my-session/7",
+        data = config.store.dir.display(),
+        region = config.region,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    fn load(arguments: &[&str]) -> Result<Config, ServeError> {
+        let program = Program::try_parse_from([&["serve"], arguments].concat()).expect("valid");
+        program.args.load(Vec::new())
+    }
+
+    #[test]
+    fn flags_set_what_they_say() {
+        let config = load(&[
+            "--listen",
+            "[::1]:7",
+            "--data",
+            "/d",
+            "--set",
+            "sessions.ttl=9",
+        ]);
+        let config = config.expect("usable");
+        assert_eq!(config.http.listen.to_string(), "[::1]:7");
+        assert_eq!(config.store.dir, PathBuf::from("/d"));
+        assert_eq!(config.sessions.ttl.as_secs(), 9);
+    }
+
+    #[test]
+    fn flags_that_do_not_fit_are_named() {
+        let check = |arguments: &[&str], part: &str| {
+            let error = load(arguments).expect_err("a complaint");
+            assert_eq!(error.code(), exit::CONFIGURATION);
+            assert!(error.to_string().contains(part), "{error}");
+        };
+        check(&["--listen", "here"], "--listen: http.listen");
+        check(&["--set", "x"], "KEY=VALUE");
+        check(&["--set", "x.y=1"], "no key x");
+        check(&["--set", "sessions.ttl=x"], "--set: sessions.ttl");
+        check(&["--set", "operator_secret_key=canary"], "other users");
+    }
+
+    #[test]
+    fn the_greeting_shows_no_secret_but_the_public_one() {
+        let http = "0.0.0.0:81".parse().expect("an address");
+        let mut config = Config::default();
+        let keys = config.operator_keys().expect("the development pair");
+        let text = greeting(&config, &keys, http);
+        assert!(text.starts_with("listening http 0.0.0.0:81\n"), "{text}");
+        assert!(text.contains("fanfare-dev-secret") && text.contains("http://127.0.0.1:81/"));
+        config.operator_access_key = Some("AKID".into());
+        config.operator_secret_key = Some(config::Secret::new("canary"));
+        let keys = config.operator_keys().expect("a pair");
+        let text = greeting(&config, &keys, http);
+        assert!(
+            !text.contains("canary") && !text.contains("dev-secret"),
+            "{text}"
+        );
+        assert!(text.contains("AKID:$FANFARE_OPERATOR_SECRET_KEY"), "{text}");
+    }
+}

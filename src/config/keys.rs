@@ -1,0 +1,105 @@
+//! What is allowed for each key that is no number (numbers: [`limits::SETTINGS`]), in words and as a check.
+
+use std::net::SocketAddr;
+
+use super::limits;
+
+/// A key's value must pass the check; the words say what passes.
+pub(super) struct Text {
+    pub(super) key: &'static str,
+    pub(super) allowed: &'static str,
+    pub(super) check: fn(&str) -> bool,
+}
+
+/// Keys whose values are texts.
+pub(super) const TEXTS: &[Text] = &[
+    Text {
+        key: "region",
+        allowed: "1 to 32 letters, digits and hyphens, such as us-east-1",
+        check: |text| is_name(text, 32, "-"),
+    },
+    Text {
+        key: "env",
+        allowed: "1 to 16 letters, digits, hyphens and underscores",
+        check: |text| is_name(text, 16, "-_"),
+    },
+    Text {
+        key: "aws_account",
+        allowed: "12 digits (a text: put it in quotes)",
+        check: |text| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()),
+    },
+    Text {
+        key: "operator_access_key",
+        allowed: "1 to 128 letters, digits and underscores",
+        check: |text| is_name(text, 128, "_"),
+    },
+    Text {
+        key: SECRET_KEY,
+        allowed: "a text that is not empty",
+        check: |text| !text.is_empty(),
+    },
+    Text {
+        key: "operator_secret_key_file",
+        allowed: "a path",
+        check: |text| !text.is_empty(),
+    },
+    Text {
+        key: "http.listen",
+        allowed: "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
+        check: |text| text.parse::<SocketAddr>().is_ok(),
+    },
+    Text {
+        key: "store.dir",
+        allowed: "a path",
+        check: |text| !text.is_empty(),
+    },
+    Text {
+        key: "sessions.queue_prefix",
+        allowed: "letters, digits, hyphens, underscores and {env}, at most 36 characters",
+        check: |text| {
+            // The longest environment, so that what is allowed here does not depend on another key.
+            let text = text.replace("{env}", "sixteen_letters_");
+            is_name(&text, limits::QUEUE_PREFIX_CHARACTERS, "-_")
+        },
+    },
+    Text {
+        key: "kinesis.stream",
+        allowed: "letters, digits, dots, hyphens, underscores and {env}, at most 128 characters",
+        check: |text| is_name(&text.replace("{env}", "sixteen_letters_"), 128, "-_."),
+    },
+    Text {
+        key: "log.format",
+        allowed: "text or json",
+        check: |text| matches!(text, "text" | "json"),
+    },
+    Text {
+        key: "log.filter",
+        allowed: "a level (error, warn, info, debug, trace) or target=level pairs separated by commas",
+        check: |text| tracing_subscriber::EnvFilter::builder().parse(text).is_ok(),
+    },
+];
+
+/// Keys whose values are `true` or `false`.
+pub(super) const SWITCHES: &[&str] = &["bench.enabled"];
+
+/// The key whose value no message shows.
+pub(super) const SECRET_KEY: &str = "operator_secret_key";
+
+/// Variables that start like settings and are none: what the command line uses as a client, and what tests of this
+/// program go by. One that ends in `_` stands for all that start with it.
+pub const NOT_SETTINGS: &[&str] = &[
+    "FANFARE_CONFIG",
+    "FANFARE_ENDPOINT",
+    "FANFARE_AES_KEY",
+    "FANFARE_BIN",
+    "FANFARE_TEST_",
+    "FANFARE_CRASH_",
+    "FANFARE_POWER_CUTS",
+];
+
+fn is_name(text: &str, most: usize, others: &str) -> bool {
+    (1..=most).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+}
