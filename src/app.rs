@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
@@ -19,7 +19,7 @@ use crate::actors::session;
 use crate::actors::user::Users;
 use crate::auth::{Authenticator, OperatorKey};
 use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
-use crate::backends::{HistoryStore, OnTouched, QueueCatalog, QueueStore, SessionRegistry};
+use crate::backends::{OnTouched, SessionRegistry};
 use crate::domain::{Clock, StoreError};
 use crate::observe::health::Health;
 use crate::wire::front::{BENCH_ROUTES, Door, Limits, ServeOptions, Traffic, serve};
@@ -93,10 +93,8 @@ pub struct App {
     pub http: SocketAddr,
     server: ServerHandle,
     traffic: Arc<Traffic>,
-    queues: Queues,
     health: Health,
-    store: Arc<Embedded>,
-    arbiters: Vec<Arbiter>,
+    core: Core,
 }
 
 impl App {
@@ -109,136 +107,27 @@ impl App {
         metrics: PrometheusHandle,
         on_failure: OnFailure,
     ) -> Result<Self, StartError> {
-        let listener = listen(settings.http_listen)?;
-        let http = listener
-            .local_addr()
-            .map_err(|error| StartError::Listen(settings.http_listen, error))?;
-        let clock = Clock::start();
-        let routes = Arc::new(Routes::default());
-        let queues_cell = Arc::new(std::sync::OnceLock::<Queues>::new());
-        let on_touched = on_touched(routes.clone(), queues_cell.clone());
-        let store = Arc::new(Embedded::open(
-            &settings.store,
-            clock,
-            on_touched,
-            on_failure,
-        )?);
-        SessionRegistry::routes(&*store, &mut |route| routes.add(&route))?;
-
-        let arbiters: Vec<Arbiter> = (0..settings.actor_threads.max(1))
-            .map(|_| Arbiter::new())
-            .collect();
-        let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
-        let registry: Arc<dyn SessionRegistry> = store.clone();
-        let catalog: Arc<dyn QueueCatalog> = store.clone();
-        let queue_store: Arc<dyn QueueStore> = store.clone();
-        let history_store: Arc<dyn HistoryStore> = store.clone();
-
-        let config = QueuesConfig {
-            arbiters: handles.clone(),
-            ..settings.queues.clone()
-        };
-        let queues = Queues::new(
-            config,
-            queue_store.clone(),
-            catalog.clone(),
-            session::sealers(registry.clone()),
-            clock,
-        );
-        let _ = queues_cell.set(queues.clone());
-        let dispatchers = Dispatchers::new(Neighbours {
-            routes: routes.clone(),
-            registry: registry.clone(),
-            catalog,
-            queues: queue_store,
-            history: Historians::new(history_store.clone()),
-            clock,
-            user_message_ttl: settings.user_message_ttl,
-            sender: settings
-                .operators
-                .first()
-                .map_or("", |operator| &operator.access_key)
-                .into(),
-            queue_limit: settings.session_queue_limit,
-        });
-        let users = Users::new(
-            history_store,
-            dispatchers.clone(),
-            clock,
-            settings.user_idle_after,
-            handles,
-        );
-        users.keep_promises()?;
-        let registrar = Registrar::new(registry.clone(), routes, settings.sessions.clone(), clock);
-        sweep(registrar.clone(), settings.session_sweep_interval);
-
-        let operators = settings.operators.clone();
-        let authenticator = Authenticator::new(
-            operators,
-            registry.clone(),
-            vec![settings.region.clone()],
-            clock,
-        );
-        let rest = Arc::new(http::RestState {
-            registrar,
-            dispatchers,
-            users,
-            region: settings.region.clone(),
-            aws_account: settings.aws_account.clone(),
-        });
-        let sqs = Arc::new(sqs::SqsState {
-            queues: queues.clone(),
-            region: settings.region.clone(),
-            account: settings.aws_account.as_str().into(),
-        });
-        let ingest = kinesis::relay::Relay::new(rest.dispatchers.clone(), clock);
-        let kinesis = Arc::new(kinesis::KinesisState {
-            stream: settings.stream.clone(),
-            ingest: Arc::new(ingest),
-        });
-        let cognito = Arc::new(cognito_state(
-            &settings,
-            registry,
-            rest.registrar.clone(),
-            clock,
-        ));
-        let watched = Arc::downgrade(&store);
-        let health = Health::new(Box::new(move || match watched.upgrade() {
-            Some(store) => store.accepts().map_err(|error| error.to_string()),
-            None => Err("the store is closed".into()),
-        }));
-        let probes = Arc::new(probes::ProbeState {
+        let refused = |error| StartError::Listen(settings.http_listen, error);
+        let listener = TcpListener::bind(settings.http_listen).map_err(refused)?;
+        let http = listener.local_addr().map_err(refused)?;
+        let core = Core::start(&settings, on_failure)?;
+        sweep(core.registrar.clone(), settings.session_sweep_interval);
+        let health = core.health();
+        let probes = probes::ProbeState {
             health: health.clone(),
             metrics,
-        });
-        let mut door = Door::new(Arc::new(authenticator), settings.limits.clone(), "http")
-            .rest("http", "execute-api", &rest, http::ROUTES)
-            .rest("probes", "execute-api", &probes, probes::ROUTES)
-            .rest(
-                "document",
-                "execute-api",
-                &http::document_state(),
-                http::DOCUMENT_ROUTES,
-            )
-            .rpc(sqs::SqsWire, &sqs, sqs::OPERATIONS)
-            .rpc(kinesis::Wire, &kinesis, kinesis::OPERATIONS)
-            .rpc(cognito::Wire, &cognito, cognito::OPERATIONS);
-        if settings.bench {
-            door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
-        }
+        };
+        let door = Arc::new(core.door(&settings, probes));
         let traffic = door.traffic().clone();
-        let server = serve(listener, Arc::new(door), &settings.serve)
-            .map_err(|error| StartError::Listen(settings.http_listen, error))?;
+        let server = serve(listener, door, &settings.serve).map_err(refused)?;
         let handle = server.handle();
         actix::spawn(server);
         Ok(Self {
             http,
             server: handle,
             traffic,
-            queues,
             health,
-            store,
-            arbiters,
+            core,
         })
     }
 
@@ -248,43 +137,193 @@ impl App {
         self.health.drain();
         self.traffic.close();
         let stopped = self.server.stop(true);
-        self.queues.drain().await;
+        self.core.queues.drain().await;
         future::select(pin!(stopped), pin!(self.traffic.ended())).await;
         // What nobody waited for, such as the receive counts of the last polls, reaches the disk, too.
-        if let Err(error) = self.store.flush().await {
+        if let Err(error) = self.core.store.flush().await {
             tracing::warn!(%error, "the last changes that nobody waited for may be lost");
         }
-        for arbiter in &self.arbiters {
+        for arbiter in &self.core.arbiters {
             arbiter.stop();
         }
     }
 }
 
-fn cognito_state(
-    settings: &Settings,
-    registry: Arc<dyn SessionRegistry>,
-    registrar: Registrar,
+/// Everything behind the wires: the store and the actors.
+struct Core {
     clock: Clock,
-) -> cognito::CognitoState {
-    cognito::CognitoState {
-        find: Box::new(move |identity| registry.by_identity(identity)),
-        destroy: Box::new(move |key| {
-            let registrar = registrar.clone();
-            Box::pin(async move { registrar.destroy(key).await })
-        }),
-        region: settings.region.clone(),
-        env: settings.env.clone(),
-        clock,
+    queues: Queues,
+    dispatchers: Dispatchers,
+    users: Users,
+    registrar: Registrar,
+    arbiters: Vec<Arbiter>,
+    store: Arc<Embedded>,
+}
+
+impl Core {
+    /// Opens the store and starts the actors that work on it.
+    fn start(settings: &Settings, on_failure: OnFailure) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let routes = Arc::new(Routes::default());
+        let queues_cell = Arc::new(OnceLock::<Queues>::new());
+        let on_touched = on_touched(routes.clone(), queues_cell.clone());
+        let store = Embedded::open(&settings.store, clock, on_touched, on_failure)?;
+        let store = Arc::new(store);
+        SessionRegistry::routes(&*store, &mut |route| routes.add(&route))?;
+
+        let threads = 0..settings.actor_threads.max(1);
+        let arbiters: Vec<Arbiter> = threads.map(|_| Arbiter::new()).collect();
+        let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
+        let registry: Arc<dyn SessionRegistry> = store.clone();
+        let queues = queues(settings, &store, &handles, clock);
+        let _ = queues_cell.set(queues.clone());
+        let dispatchers = dispatchers(settings, &store, routes.clone(), clock);
+        let users = Users::new(
+            store.clone(),
+            dispatchers.clone(),
+            clock,
+            settings.user_idle_after,
+            handles,
+        );
+        users.keep_promises()?;
+        Ok(Self {
+            clock,
+            queues,
+            dispatchers,
+            users,
+            registrar: Registrar::new(registry, routes, settings.sessions.clone(), clock),
+            arbiters,
+            store,
+        })
+    }
+
+    /// Ready as long as the store takes what is new.
+    fn health(&self) -> Health {
+        let watched = Arc::downgrade(&self.store);
+        Health::new(Box::new(move || match watched.upgrade() {
+            Some(store) => store.accepts().map_err(|error| error.to_string()),
+            None => Err("the store is closed".into()),
+        }))
+    }
+
+    /// The door with everything that can be called behind it.
+    fn door(&self, settings: &Settings, probes: probes::ProbeState) -> Door {
+        let registry: Arc<dyn SessionRegistry> = self.store.clone();
+        let authenticator = Authenticator::new(
+            settings.operators.clone(),
+            registry,
+            vec![settings.region.clone()],
+            self.clock,
+        );
+        let document = http::document_state();
+        let mut door = Door::new(Arc::new(authenticator), settings.limits.clone(), "http")
+            .rest(
+                "http",
+                "execute-api",
+                &Arc::new(self.rest_state(settings)),
+                http::ROUTES,
+            )
+            .rest("probes", "execute-api", &Arc::new(probes), probes::ROUTES)
+            .rest("document", "execute-api", &document, http::DOCUMENT_ROUTES)
+            .rpc(
+                sqs::SqsWire,
+                &Arc::new(self.sqs_state(settings)),
+                sqs::OPERATIONS,
+            )
+            .rpc(
+                kinesis::Wire,
+                &Arc::new(self.kinesis_state(settings)),
+                kinesis::OPERATIONS,
+            )
+            .rpc(
+                cognito::Wire,
+                &Arc::new(self.cognito_state(settings)),
+                cognito::OPERATIONS,
+            );
+        if settings.bench {
+            door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
+        }
+        door
+    }
+
+    fn rest_state(&self, settings: &Settings) -> http::RestState {
+        http::RestState {
+            registrar: self.registrar.clone(),
+            dispatchers: self.dispatchers.clone(),
+            users: self.users.clone(),
+            region: settings.region.clone(),
+            aws_account: settings.aws_account.clone(),
+        }
+    }
+
+    fn sqs_state(&self, settings: &Settings) -> sqs::SqsState {
+        sqs::SqsState {
+            queues: self.queues.clone(),
+            region: settings.region.clone(),
+            account: settings.aws_account.as_str().into(),
+        }
+    }
+
+    fn kinesis_state(&self, settings: &Settings) -> kinesis::KinesisState {
+        let relay = kinesis::relay::Relay::new(self.dispatchers.clone(), self.clock);
+        kinesis::KinesisState {
+            stream: settings.stream.clone(),
+            ingest: Arc::new(relay),
+        }
+    }
+
+    fn cognito_state(&self, settings: &Settings) -> cognito::CognitoState {
+        let (store, registrar) = (self.store.clone(), self.registrar.clone());
+        cognito::CognitoState {
+            find: Box::new(move |identity| store.by_identity(identity)),
+            destroy: Box::new(move |key| {
+                let registrar = registrar.clone();
+                Box::pin(async move { registrar.destroy(key).await })
+            }),
+            region: settings.region.clone(),
+            env: settings.env.clone(),
+            clock: self.clock,
+        }
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|error| StartError::Listen(address, error))
+fn queues(
+    settings: &Settings,
+    store: &Arc<Embedded>,
+    arbiters: &[ArbiterHandle],
+    clock: Clock,
+) -> Queues {
+    let config = QueuesConfig {
+        arbiters: arbiters.to_vec(),
+        ..settings.queues.clone()
+    };
+    let sealers = session::sealers(store.clone());
+    Queues::new(config, store.clone(), store.clone(), sealers, clock)
+}
+
+fn dispatchers(
+    settings: &Settings,
+    store: &Arc<Embedded>,
+    routes: Arc<Routes>,
+    clock: Clock,
+) -> Dispatchers {
+    let operator = settings.operators.first();
+    Dispatchers::new(Neighbours {
+        routes,
+        registry: store.clone(),
+        catalog: store.clone(),
+        queues: store.clone(),
+        history: Historians::new(store.clone()),
+        clock,
+        user_message_ttl: settings.user_message_ttl,
+        sender: operator.map_or("", |operator| &operator.access_key).into(),
+        queue_limit: settings.session_queue_limit,
+    })
 }
 
 /// Routes follow each commit before it is answered; queues are woken by it. The queues are there only after
 /// the store, and nothing is committed before.
-fn on_touched(routes: Arc<Routes>, queues: Arc<std::sync::OnceLock<Queues>>) -> OnTouched {
+fn on_touched(routes: Arc<Routes>, queues: Arc<OnceLock<Queues>>) -> OnTouched {
     Arc::new(move |touched| {
         for touched in touched {
             routes.follow(touched);
@@ -306,3 +345,6 @@ fn sweep(registrar: Registrar, interval: Duration) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ use crate::domain::{
 
 use super::{Authenticator, OperatorKey, keys};
 
+pub(crate) mod proofs;
+
 /// Where the signed requests go.
 pub(crate) const HOST: &str = "fanfare.test:8080";
 /// The region that is served.

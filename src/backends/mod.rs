@@ -11,13 +11,13 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use crate::domain::history::{Audience, EntryMeta, NewEntry};
+use crate::domain::history::{Audience, EntryMeta, NewEntry, Receipts};
 use crate::domain::message::{MessageState, NewMessage, Origin, QueueSource, StoredMessage};
 use crate::domain::queue::QueueRecord;
 use crate::domain::session::{OpenSession, Session, SessionRoute};
 use crate::domain::{
-    AccountId, IdentityId, MessageId, QueueError, QueueName, QueueNo, Seq, SessionKey, StoreError,
-    Timestamp, UserId,
+    AccountId, IdentityId, QueueError, QueueName, QueueNo, Seq, SessionKey, StoreError, Timestamp,
+    UserId,
 };
 
 pub mod embedded;
@@ -263,24 +263,6 @@ pub trait HistoryStore: Send + Sync + 'static {
 
     /// The promise was kept.
     fn kept(&self, promise: Seq) -> Commit<()>;
-}
-
-/// Receipts asked for by a user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipts {
-    /// Whose entries.
-    pub user: UserId,
-    /// Which of them.
-    pub which: Unread,
-}
-
-/// Which unread entries are meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unread {
-    /// Those of these ids.
-    Ids(Vec<MessageId>),
-    /// Those accepted at this time or before.
-    AsOf(Timestamp),
 }
 
 /// An entry that was read.

@@ -49,3 +49,21 @@ pub struct EntryMeta {
     /// Whether it was receipted.
     pub read: bool,
 }
+
+/// Receipts asked for by a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipts {
+    /// Whose entries.
+    pub user: UserId,
+    /// Which of them.
+    pub which: Unread,
+}
+
+/// Which unread entries are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// Those of these ids.
+    Ids(Vec<MessageId>),
+    /// Those accepted at this time or before.
+    AsOf(Timestamp),
+}

@@ -11,7 +11,8 @@ use super::User;
 use super::messages::{CountUnread, GetPage, KeepPromise, Page, SetRead, SetReadLater};
 use super::state::Query;
 use crate::actors::dispatcher::Dispatchers;
-use crate::backends::{HistoryStore, Unread};
+use crate::backends::HistoryStore;
+use crate::domain::history::Unread;
 use crate::domain::{Clock, MessageId, StoreError, UserId};
 
 /// How often an operation is tried on a fresh actor when the one it went to was just letting itself go.

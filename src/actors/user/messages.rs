@@ -4,8 +4,7 @@ use actix::Message;
 use bytes::Bytes;
 
 use super::state::{Place, Query};
-use crate::backends::{Receipts, Unread};
-use crate::domain::history::EntryMeta;
+use crate::domain::history::{EntryMeta, Receipts, Unread};
 use crate::domain::{MessageId, Seq, StoreError};
 
 /// Entries of the history.

@@ -14,8 +14,9 @@ use actix::{
 use tokio::time::Instant;
 
 use super::dispatcher::{Dispatch, Dispatchers, Posted};
-use crate::backends::{HistoryStore, Receipts, Unread};
+use crate::backends::HistoryStore;
 use crate::config::limits;
+use crate::domain::history::{Receipts, Unread};
 use crate::domain::{Clock, MessageId, Seq, StoreError, Timestamp, UserId};
 
 pub mod directory;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::backends::{ReadMark, Unread};
-use crate::domain::history::EntryMeta;
+use crate::backends::ReadMark;
+use crate::domain::history::{EntryMeta, Unread};
 use crate::domain::message::Origin;
 use crate::domain::{MessageId, Seq, Timestamp};
 

@@ -11,8 +11,8 @@ use super::records::{EntryRow, PromiseRow, corrupt, message_id};
 use super::tables::{Table, View};
 use super::tx::Tx;
 use super::{Embedded, codec};
-use crate::backends::{Commit, HistoryStore, ReadMark, Receipts};
-use crate::domain::history::{Audience, EntryMeta, NewEntry};
+use crate::backends::{Commit, HistoryStore, ReadMark};
+use crate::domain::history::{Audience, EntryMeta, NewEntry, Receipts};
 use crate::domain::message::Origin;
 use crate::domain::{Seq, StoreError, Timestamp, UserId};
 

@@ -8,7 +8,7 @@ use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::backends::{Receipts, Unread};
+use crate::domain::history::{Receipts, Unread};
 use crate::domain::message::{AttributeValue, MessageAttribute, MessageState, NewMessage, Origin};
 use crate::domain::queue::{DedupScope, QueueAttributes, QueueRecord, RedrivePolicy};
 use crate::domain::session::{Credentials, EnvelopeVersion, Session};

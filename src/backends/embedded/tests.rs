@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::backends::{
-    Change, HistoryStore, QueueCatalog, QueueStore, ReadMark, Receipts, Recipients, Renewal,
-    SessionRegistry, Touched, Unread,
+    Change, HistoryStore, QueueCatalog, QueueStore, ReadMark, Recipients, Renewal, SessionRegistry,
+    Touched,
 };
-use crate::domain::history::{Audience, NewEntry};
+use crate::domain::history::{Audience, NewEntry, Receipts, Unread};
 use crate::domain::message::{MessageState, NewMessage, Origin, QueueSource};
 use crate::domain::queue::{QueueAttributes, QueueRecord};
 use crate::domain::session::{AesKeyBytes, Credentials, EnvelopeVersion, OpenSession, Session};

@@ -13,9 +13,8 @@ use super::answer::{Answer, Failure, Refused, ok, respond};
 use super::{RestState, fields};
 use crate::actors::user::state::{Place, Query};
 use crate::actors::user::whole_seconds;
-use crate::backends::Unread;
 use crate::config::limits;
-use crate::domain::history::EntryMeta;
+use crate::domain::history::{EntryMeta, Unread};
 use crate::domain::{MessageId, Seq, Timestamp, UserId};
 use crate::wire::Call;
 

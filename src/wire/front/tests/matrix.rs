@@ -1,106 +1,38 @@
-//! Default deny: whatever can be called × every kind of credential.
+//! Default deny: whatever can be called × every kind of credential. `app` walks the real surface likewise.
 
 use super::*;
 use crate::auth::keys;
+use crate::auth::testing::proofs::{Keyring, Proof};
 use crate::domain::Timestamp;
 
-/// What a caller can come with.
-#[derive(Debug, Clone, Copy)]
-enum Proof {
-    Nothing,
-    HalfAQuery,
-    OtherScheme,
-    Garbage,
-    BadSignature,
-    UnknownKey,
-    ExpiredKey,
-    ReplacedKey,
-    TokenOfAnother,
-    NoToken,
-    OtherService,
-    Session,
-    Operator,
-}
-
-const PROOFS: [Proof; 13] = [
-    Proof::Nothing,
-    Proof::HalfAQuery,
-    Proof::OtherScheme,
-    Proof::Garbage,
-    Proof::BadSignature,
-    Proof::UnknownKey,
-    Proof::ExpiredKey,
-    Proof::ReplacedKey,
-    Proof::TokenOfAnother,
-    Proof::NoToken,
-    Proof::OtherService,
-    Proof::Session,
-    Proof::Operator,
-];
-
-/// The code of the refusal; `None` where the handler runs.
-fn expect(access: Access, proof: Proof) -> Option<&'static str> {
-    match (proof, access) {
-        (Proof::Operator, _)
-        | (Proof::Session, Access::Public | Access::OperatorOrOwner)
-        | (Proof::Nothing | Proof::OtherScheme, Access::Public) => None,
-        (Proof::Session, Access::Operator) => Some("AccessDeniedException"),
-        (Proof::Nothing | Proof::OtherScheme | Proof::HalfAQuery, _) => {
-            Some("MissingAuthenticationTokenException")
-        }
-        (Proof::Garbage, _) => Some("IncompleteSignatureException"),
-        (Proof::BadSignature | Proof::UnknownKey | Proof::ReplacedKey | Proof::OtherService, _) => {
-            Some("InvalidSignatureException")
-        }
-        (Proof::TokenOfAnother | Proof::NoToken, _) => Some("UnrecognizedClientException"),
-        (Proof::ExpiredKey, _) => Some("ExpiredTokenException"),
+/// Sessions in every state.
+fn keyring(given: &Given) -> Keyring {
+    let mut expired = testing::session(7, "expired", Some(3));
+    expired.credentials.expires = Timestamp(1);
+    given.registry.put(expired.clone());
+    let mut renewed = testing::session(7, "renewed", Some(3));
+    let replaced = renewed.credentials.clone();
+    given.registry.put(renewed.clone());
+    renewed.credentials = keys::issue(replaced.expires);
+    given.registry.put(renewed);
+    let destroyed = testing::session(7, "destroyed", Some(3));
+    given.registry.put(destroyed.clone());
+    given.registry.remove(&destroyed.key);
+    let other = testing::session(7, "other", Some(3));
+    given.registry.put(other.clone());
+    Keyring {
+        session: given.session.credentials.clone(),
+        expired: expired.credentials,
+        replaced,
+        destroyed: destroyed.credentials,
+        other: other.credentials,
     }
-}
-
-fn headers(given: &Given, ask: &Ask<'_>, service: &str, proof: Proof) -> Vec<(String, String)> {
-    let mut keys = given.session.credentials.clone();
-    match proof {
-        Proof::Nothing | Proof::HalfAQuery => return ask.unsigned(),
-        Proof::OtherScheme | Proof::Garbage => {
-            let text = match proof {
-                Proof::Garbage => "AWS4-HMAC-SHA256 Credential=FANFAREDEV",
-                _ => "Bearer FANFAREDEV",
-            };
-            let mut headers = ask.unsigned();
-            headers.push(("authorization".into(), text.into()));
-            return headers;
-        }
-        Proof::BadSignature => keys.secret_key.push('x'),
-        Proof::UnknownKey => keys = keys::issue(Timestamp(u64::MAX)),
-        Proof::ExpiredKey => {
-            let mut expired = testing::session(7, "expired", Some(3));
-            expired.credentials.expires = Timestamp(1);
-            keys = expired.credentials.clone();
-            given.registry.put(expired);
-        }
-        Proof::ReplacedKey => {
-            let mut renewed = testing::session(7, "renewed", Some(3));
-            keys = renewed.credentials.clone();
-            given.registry.put(renewed.clone());
-            renewed.credentials = keys::issue(keys.expires);
-            given.registry.put(renewed);
-        }
-        Proof::TokenOfAnother => {
-            let other = testing::session(7, "other", Some(3));
-            keys.session_token = other.credentials.session_token.clone();
-            given.registry.put(other);
-        }
-        Proof::NoToken => keys.session_token.clear(),
-        Proof::OtherService => return ask.signed(&testing::operator(), "s3"),
-        Proof::Session => {}
-        Proof::Operator => keys = testing::operator(),
-    }
-    ask.signed(&keys, service)
 }
 
 #[actix::test]
 async fn s16_every_route_and_operation_decides() {
     let given = given();
+    let keyring = keyring(&given);
     let mut walked = 0;
     for entry in given.door.surface() {
         if entry.name == "/waits" || entry.name == "/panics" || entry.name == "Panic" {
@@ -116,30 +48,31 @@ async fn s16_every_route_and_operation_decides() {
         let target = format!("Echo.{}", entry.name);
         let rpc = [("x-amz-target", target.as_str())];
         for method in methods {
-            for proof in PROOFS {
-                let path = match proof {
-                    Proof::HalfAQuery => format!("{path}?X-Amz-Credential=FANFAREDEV"),
-                    _ => path.clone(),
+            for proof in Proof::ALL {
+                let path = match proof.query() {
+                    "" => path.clone(),
+                    query => format!("{path}?{query}"),
                 };
                 let mut ask = Ask::of(method, &path);
                 if entry.methods.is_empty() {
                     ask.headers = &rpc;
                 }
-                let headers = headers(&given, &ask, entry.service, proof);
+                let line = (ask.method, ask.target);
+                let headers = keyring.headers(proof, entry.service, line, ask.headers, b"");
                 let answer = given.send(&ask, &headers).await;
                 let case = format!("{entry:?} {proof:?} {answer:?}");
-                match expect(entry.access, proof) {
+                match proof.refusal(entry.access) {
                     None => assert_eq!(answer.status, 200, "{case}"),
-                    Some(code) => {
+                    Some(refusal) => {
                         assert!(answer.status == 403 || answer.status == 400, "{case}");
-                        assert!(answer.body.contains(code), "{case}");
+                        assert!(answer.body.contains(refusal.told().code), "{case}");
                     }
                 }
                 walked += 1;
             }
         }
     }
-    assert!(walked >= 10 * PROOFS.len(), "{walked}");
+    assert!(walked >= 10 * Proof::ALL.len(), "{walked}");
 }
 
 /// A session may not reach what is another user's, whatever the route lets it try.

@@ -1,0 +1,1 @@
+//! Everything composed, in process: what the real door lets whom do.
