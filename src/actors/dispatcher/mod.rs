@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler, ResponseFuture};
+use actix::{Actor, Context, Handler, MailboxError, ResponseFuture};
 use bytes::Bytes;
 use futures_util::future::{self, OptionFuture};
 use sha2::{Digest as _, Sha256};
@@ -20,17 +20,16 @@ use crate::domain::{
 };
 use crate::envelope::ascii_json;
 
-pub mod local;
 pub mod messages;
 pub mod posted;
 pub mod routes;
 
-pub use local::Dispatchers;
 pub use messages::{Dispatch, DispatchError, Dispatched};
 pub use posted::Posted;
 pub use routes::Routes;
 
 use super::history::Historians;
+use super::per_worker::PerWorker;
 use posted::InvalidMessage;
 
 /// What a dispatcher works with; shared by all of them.
@@ -60,13 +59,6 @@ pub struct Dispatcher {
     neighbours: Arc<Neighbours>,
 }
 
-impl Dispatcher {
-    /// A dispatcher among its neighbours.
-    pub fn new(neighbours: Arc<Neighbours>) -> Self {
-        Self { neighbours }
-    }
-}
-
 impl Actor for Dispatcher {
     type Context = Context<Self>;
 
@@ -82,6 +74,36 @@ impl Handler<Dispatch> for Dispatcher {
         match self.neighbours.dispatch(message) {
             Ok(answer) => Box::pin(answer),
             Err(error) => Box::pin(future::ready(Err(error))),
+        }
+    }
+}
+
+/// The dispatchers of all workers.
+#[derive(Clone)]
+pub struct Dispatchers {
+    workers: PerWorker<Dispatcher>,
+}
+
+impl Dispatchers {
+    /// None yet; each worker's starts with its first message.
+    pub fn new(neighbours: Neighbours) -> Self {
+        let neighbours = Arc::new(neighbours);
+        let make = move || Dispatcher {
+            neighbours: neighbours.clone(),
+        };
+        Self {
+            workers: PerWorker::new("dispatcher", make),
+        }
+    }
+
+    /// Asks this worker's dispatcher.
+    ///
+    /// # Errors
+    /// [`DispatchError`], the dispatcher's own or because it can not take more.
+    pub async fn dispatch(&self, message: Dispatch) -> Result<Dispatched, DispatchError> {
+        match self.workers.here().send(message).await {
+            Ok(result) => result,
+            Err(MailboxError::Closed | MailboxError::Timeout) => Err(DispatchError::Overloaded),
         }
     }
 }

@@ -7,11 +7,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::thread::ThreadId;
 
-use actix::{Actor, Addr, Context, Handler, MailboxError, Message, ResponseFuture};
-use dashmap::DashMap;
+use actix::{Actor, Context, Handler, MailboxError, Message, ResponseFuture};
 
+use crate::actors::per_worker::PerWorker;
 use crate::backends::HistoryStore;
 use crate::config::limits;
 use crate::domain::StoreError;
@@ -56,16 +55,17 @@ impl Handler<Append> for Historian {
 /// The history actors of all workers.
 #[derive(Clone)]
 pub struct Historians {
-    store: Arc<dyn HistoryStore>,
-    by_thread: Arc<DashMap<ThreadId, Addr<Historian>>>,
+    workers: PerWorker<Historian>,
 }
 
 impl Historians {
     /// None yet; each worker's starts with its first entry.
     pub fn new(store: Arc<dyn HistoryStore>) -> Self {
+        let make = move || Historian {
+            store: store.clone(),
+        };
         Self {
-            store,
-            by_thread: Arc::default(),
+            workers: PerWorker::new("history", make),
         }
     }
 
@@ -75,30 +75,12 @@ impl Historians {
         audience: Audience,
         entry: NewEntry,
     ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        let asked = self.here().send(Append { audience, entry });
+        let asked = self.workers.here().send(Append { audience, entry });
         async move {
             match asked.await {
                 Ok(result) => result,
                 Err(MailboxError::Closed | MailboxError::Timeout) => Err(StoreError::Overloaded),
             }
         }
-    }
-
-    /// This worker's actor; a new one if it has none, or if the last one died of a panic.
-    fn here(&self) -> Addr<Historian> {
-        let thread = std::thread::current().id();
-        if let Some(address) = self
-            .by_thread
-            .get(&thread)
-            .filter(|address| address.connected())
-        {
-            return address.clone();
-        }
-        let store = self.store.clone();
-        let address = Historian { store }.start();
-        if self.by_thread.insert(thread, address.clone()).is_some() {
-            metrics::counter!("fanfare_actor_respawns_total", "actor" => "history").increment(1);
-        }
-        address
     }
 }
