@@ -8,6 +8,7 @@ use fanfare::cli::{self, Cli, exit};
 fn main() -> ExitCode {
     match cli::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if exit::is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fanfare: {error:#}");
             ExitCode::from(exit::code(&error))

@@ -10,6 +10,8 @@ use aws_sigv4::sign::v4;
 use reqwest::Method;
 use serde_json::Value;
 
+use crate::config::DEVELOPMENT_KEYS;
+
 /// Where the server is, and the operator's keys.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConnectArgs {
@@ -26,7 +28,7 @@ pub struct ConnectArgs {
     #[arg(
         long,
         env = "FANFARE_OPERATOR_ACCESS_KEY",
-        default_value = "FANFAREDEV",
+        default_value = DEVELOPMENT_KEYS.0,
         global = true
     )]
     pub access_key: String,
@@ -50,9 +52,6 @@ pub struct ConnectArgs {
 /// The variable that holds the operator's secret when no file does.
 const SECRET_VARIABLE: &str = "FANFARE_OPERATOR_SECRET_KEY";
 
-/// The public secret of the development pair.
-const DEVELOPMENT_SECRET: &str = "fanfare-dev-secret";
-
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,8 +64,44 @@ impl ConnectArgs {
                 Ok(text.trim_end().to_owned())
             }
             None => Ok(
-                std::env::var(SECRET_VARIABLE).unwrap_or_else(|_| DEVELOPMENT_SECRET.to_owned())
+                std::env::var(SECRET_VARIABLE).unwrap_or_else(|_| DEVELOPMENT_KEYS.1.to_owned())
             ),
+        }
+    }
+}
+
+/// Why a call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nobody answers there.
+    #[error(
+        "no answer from {endpoint}: {reason}; is it running? (`fanfare serve`, or another --endpoint)"
+    )]
+    Unreachable {
+        /// Where.
+        endpoint: String,
+        /// What the network said.
+        reason: String,
+    },
+    /// The server does not accept the keys, or not for this.
+    #[error("{0}")]
+    Denied(String),
+    /// The server says no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl CallError {
+    /// What an answer without success says.
+    fn of(status: u16, answer: &Value) -> Self {
+        let message = answer["message"].as_str().unwrap_or("no reason given");
+        let text = match answer["code"].as_str() {
+            Some(code) => format!("{message} ({code}, {status})"),
+            None => message.to_owned(),
+        };
+        match status {
+            401 | 403 => Self::Denied(text),
+            _ => Self::Refused(text),
         }
     }
 }
@@ -146,7 +181,7 @@ impl Client {
         let response = request
             .send()
             .await
-            .with_context(|| format!("no answer from {}", self.endpoint))?;
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let text = response.text().await?;
         let answer: Value = serde_json::from_str(&text)
@@ -154,10 +189,18 @@ impl Client {
         if answer["success"] == Value::Bool(true) {
             return Ok(answer);
         }
-        let message = answer["message"].as_str().unwrap_or("no reason given");
-        match answer["code"].as_str() {
-            Some(code) => bail!("{message} ({code}, {})", status.as_u16()),
-            None => bail!("{message}"),
+        Err(CallError::of(status.as_u16(), &answer).into())
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> CallError {
+        // The innermost cause is what people know: "Connection refused".
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        CallError::Unreachable {
+            endpoint: self.endpoint.clone(),
+            reason: cause.to_string(),
         }
     }
 }
@@ -190,6 +233,15 @@ pub fn run<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_say_why_and_tell_keys_from_the_rest() {
+        let answer = serde_json::json!({"success": false, "message": "no", "code": "AccessDenied"});
+        let denied = CallError::of(403, &answer);
+        assert!(matches!(&denied, CallError::Denied(text) if text == "no (AccessDenied, 403)"));
+        let refused = CallError::of(400, &serde_json::json!({"message": "bad"}));
+        assert!(matches!(&refused, CallError::Refused(text) if text == "bad"));
+    }
 
     #[test]
     fn segments_are_encoded() {

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
+use super::shown;
 use crate::envelope::{AesKey, Envelope, SessionCipher};
 
 /// The variable that holds the key when no flag does.
@@ -179,7 +180,7 @@ impl Reader {
             Ok(opened) => {
                 tally.opened += 1;
                 if self.json {
-                    writeln!(output, "{}", opened.to_json())
+                    writeln!(output, "{}", shown::line(&opened.to_json().to_string()))
                 } else {
                     opened.print(output)
                 }
@@ -226,19 +227,8 @@ impl Opened {
         }
     }
 
-    /// One line. Control characters are escaped, since what was decrypted is anybody's text and must not
-    /// command the terminal; inside JSON the escape stands for the same character.
     fn print(&self, output: &mut impl Write) -> io::Result<()> {
-        let mut line = String::with_capacity(self.text.len() + 1);
-        for character in self.text.chars() {
-            match character {
-                // Between JSON's tokens a line break is only layout; inside strings JSON has none.
-                '\n' | '\r' | '\t' => line.push(' '),
-                c if c.is_control() => line.push_str(&format!("\\u{:04x}", u32::from(c))),
-                c => line.push(c),
-            }
-        }
-        writeln!(output, "{line}")
+        writeln!(output, "{}", shown::line(&self.text))
     }
 }
 

@@ -1,5 +1,8 @@
 //! Exit codes: a contract with scripts. They follow `sysexits.h` where it has a word for it.
 
+use std::io;
+
+use super::client::CallError;
 use super::serve::ServeError;
 
 /// The codes, for `--help`.
@@ -30,8 +33,65 @@ pub const CONFIGURATION: u8 = 78;
 
 /// The exit code that an error stands for.
 pub fn code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<ServeError>() {
-        Some(error) => error.code(),
-        None => FAILED,
+    if let Some(error) = error.downcast_ref::<ServeError>() {
+        return error.code();
+    }
+    match error.downcast_ref::<CallError>() {
+        Some(CallError::Unreachable { .. }) => UNAVAILABLE,
+        Some(CallError::Denied(_)) => NO_PERMISSION,
+        Some(CallError::Refused(_)) | None => FAILED,
+    }
+}
+
+/// Whether it failed only because nobody reads its output any more, as in `fanfare tail … | head`.
+pub fn is_unread(error: &anyhow::Error) -> bool {
+    let io = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn errors_keep_their_code_under_context() {
+        let check = |error: CallError, expect: u8| {
+            let result: Result<(), _> = Err(error);
+            assert_eq!(
+                code(&result.context("doing this").expect_err("it is one")),
+                expect
+            );
+        };
+        let (endpoint, reason) = (String::new(), String::new());
+        check(CallError::Unreachable { endpoint, reason }, UNAVAILABLE);
+        check(CallError::Denied(String::new()), NO_PERMISSION);
+        check(CallError::Refused(String::new()), FAILED);
+        assert_eq!(code(&anyhow::anyhow!("anything else")), FAILED);
+    }
+
+    #[test]
+    fn the_codes_are_in_the_help() {
+        for code in [
+            FAILED,
+            UNAVAILABLE,
+            STORE,
+            IN_USE,
+            NO_PERMISSION,
+            CONFIGURATION,
+        ] {
+            let line = format!("\n{code:>4}  ");
+            assert!(HELP.contains(&line), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_from_other_failures() {
+        let error = |kind| anyhow::Error::from(io::Error::from(kind)).context("printing");
+        assert!(is_unread(&error(io::ErrorKind::BrokenPipe)));
+        assert!(!is_unread(&error(io::ErrorKind::StorageFull)));
     }
 }

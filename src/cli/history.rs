@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::client::{Client, ConnectArgs, path, run as block_on};
 use super::notify::history_path;
+use super::shown;
 
 /// Show a user's messages, newest first, and mark them as read.
 ///
@@ -86,7 +87,7 @@ pub fn run(args: HistoryArgs) -> anyhow::Result<()> {
     })?;
     let mut out = io::stdout().lock();
     if args.json {
-        writeln!(out, "{answer}")?;
+        writeln!(out, "{}", shown::line(&answer.to_string()))?;
         return Ok(());
     }
     write!(out, "{}", readable(&answer))?;
@@ -126,7 +127,8 @@ fn readable(answer: &Value) -> String {
         .iter()
         .map(|message| {
             let mark = if message["is_read"] == 1 { ' ' } else { '*' };
-            format!("{mark} {} {message}\n", message["created"])
+            let message_text = shown::line(&message.to_string());
+            format!("{mark} {} {message_text}\n", message["created"])
         })
         .collect();
     if answer["nextToken"].is_string() {

@@ -10,6 +10,7 @@ pub mod history;
 pub mod notify;
 pub mod serve;
 pub mod session;
+mod shown;
 pub mod tail;
 
 /// Relays messages to game clients, chat rooms and signed-in users, over AWS's own wire protocols.

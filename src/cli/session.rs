@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, ConnectArgs, path, run as block_on};
+use super::shown;
 
 /// Create, renew, destroy and look at sessions.
 ///
@@ -136,7 +137,7 @@ pub fn run(args: SessionArgs) -> anyhow::Result<()> {
     })?;
     let mut out = io::stdout().lock();
     if args.json {
-        writeln!(out, "{answer}")?;
+        writeln!(out, "{}", shown::line(&answer.to_string()))?;
     } else {
         write!(out, "{}", readable(&args.action, &answer))?;
     }
@@ -168,7 +169,7 @@ fn readable(action: &Action, answer: &Value) -> String {
             let user = session["userId"]
                 .as_i64()
                 .map_or("-".to_owned(), |user| user.to_string());
-            let id = session["sessionId"].as_str().unwrap_or_default();
+            let id = shown::line(session["sessionId"].as_str().unwrap_or_default());
             text += &format!(
                 "{:<12} {id:<32} {user:<12} {}\n",
                 session["accountId"], session["expires"]
@@ -180,10 +181,8 @@ fn readable(action: &Action, answer: &Value) -> String {
         (Value::Object(session), _) => session
             .iter()
             .map(|(name, value)| {
-                format!(
-                    "{name:<14} {}\n",
-                    value.as_str().map_or(value.to_string(), str::to_owned)
-                )
+                let value = value.as_str().map_or(value.to_string(), str::to_owned);
+                format!("{name:<14} {}\n", shown::line(&value))
             })
             .collect(),
         (_, Action::Destroy(named)) => format!("session {} destroyed\n", named.session),

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::client::{Client, ConnectArgs, path, run as block_on};
+use super::client::{CallError, Client, ConnectArgs, path, run as block_on};
+use super::shown;
 use crate::envelope::{AesKey, Envelope, SessionCipher};
 
 /// Follow a session's messages, decrypted, live.
@@ -21,6 +24,7 @@ use crate::envelope::{AesKey, Envelope, SessionCipher};
 /// Examples:
 ///   fanfare tail 1 alice
 ///   fanfare tail --session-file alice.json
+///   fanfare session create 1 alice --json | fanfare tail --session-file -
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct TailArgs {
@@ -35,7 +39,7 @@ pub struct TailArgs {
     /// Session id
     session: Option<String>,
 
-    /// Read the session's description from this file
+    /// Read the session's description from this file; - is standard input
     #[arg(long, value_name = "PATH", conflicts_with = "account")]
     session_file: Option<PathBuf>,
 
@@ -97,6 +101,9 @@ pub fn run(args: TailArgs) -> anyhow::Result<()> {
 impl TailArgs {
     async fn find_session(&self) -> anyhow::Result<Description> {
         let text = match (&self.session_file, self.account, &self.session) {
+            (Some(file), ..) if file.as_os_str() == "-" => {
+                io::read_to_string(io::stdin()).context("reading standard input")?
+            }
             (Some(file), ..) => std::fs::read_to_string(file)
                 .with_context(|| format!("reading {}", file.display()))?,
             (None, Some(account), Some(session)) => {
@@ -124,23 +131,43 @@ impl TailArgs {
             .queue_url(&session.sqs_url)
             .max_number_of_messages(i32::try_from(most.min(10)).unwrap_or(10))
             .wait_time_seconds(20);
-        let received = request.send().await.map_err(|error| {
-            anyhow::anyhow!(aws_sdk_sqs::error::DisplayErrorContext(error).to_string())
-        })?;
+        let received = request.send().await.map_err(|error| self.explain(&error))?;
         let mut printed = 0;
         for message in received.messages() {
             self.print(cipher, message.body().unwrap_or_default())?;
             if !self.keep {
                 let handle = message.receipt_handle().unwrap_or_default();
-                sqs.delete_message()
-                    .queue_url(&session.sqs_url)
-                    .receipt_handle(handle)
-                    .send()
-                    .await?;
+                let delete = sqs.delete_message().queue_url(&session.sqs_url);
+                let deleted = delete.receipt_handle(handle).send().await;
+                deleted.map_err(|error| self.explain(&error))?;
             }
             printed += 1;
         }
         Ok(printed)
+    }
+
+    /// An SDK's error as the other commands tell theirs.
+    fn explain<E>(&self, error: &SdkError<E, HttpResponse>) -> CallError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let Some(service) = error.as_service_error() else {
+            return CallError::Unreachable {
+                endpoint: self.connect.endpoint.clone(),
+                reason: DisplayErrorContext(error).to_string(),
+            };
+        };
+        let code = service.code().unwrap_or_default();
+        let text = format!("{} ({code})", service.message().unwrap_or_default());
+        if ["Token", "Signature", "AccessDenied"]
+            .iter()
+            .any(|part| code.contains(part))
+        {
+            return CallError::Denied(format!(
+                "{text}: if the keys have ended, `fanfare session renew` gives new ones"
+            ));
+        }
+        CallError::Refused(text)
     }
 
     fn print(&self, cipher: &SessionCipher, envelope: &str) -> anyhow::Result<()> {
@@ -150,15 +177,13 @@ impl TailArgs {
         let text = String::from_utf8_lossy(&message);
         let parsed = serde_json::from_str::<serde_json::Value>(&text);
         let mut out = io::stdout().lock();
-        match (parsed, self.json) {
+        let line = match (parsed, self.json) {
             (Ok(message), true) => {
-                let line = serde_json::json!({ "envelope": envelope, "message": message });
-                writeln!(out, "{line}")?;
+                serde_json::json!({ "envelope": envelope, "message": message }).to_string()
             }
-            (Ok(message), false) => writeln!(out, "{message}")?,
-            // What is no JSON may hold anything: nothing of it may reach the terminal as a control character.
-            (Err(_), _) => writeln!(out, "{}", text.escape_debug())?,
-        }
+            _ => text.into_owned(),
+        };
+        writeln!(out, "{}", shown::line(&line))?;
         out.flush()?;
         Ok(())
     }
