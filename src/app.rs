@@ -347,4 +347,6 @@ fn sweep(registrar: Registrar, interval: Duration) {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
