@@ -1,5 +1,7 @@
 //! `fanfare bench` against the real binary, for an instant each: that it measures, never how fast.
 
+#![allow(clippy::unwrap_used, reason = "a test may end by a panic")]
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
