@@ -1,5 +1,7 @@
 //! The command line as people use it: the real binary against the real binary.
 
+#![allow(clippy::unwrap_used, reason = "a test may end by a panic")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
