@@ -209,13 +209,20 @@ impl<K: Kind> QueueActor<K> {
             let _ = reply.send(Ok(found));
             return;
         }
+        // What another request deletes already is waited for, not deleted twice: commits end in order.
+        let (others, gone): (Vec<Seq>, Vec<Seq>) = gone
+            .into_iter()
+            .partition(|seq| self.state.is_leaving(*seq));
         metrics::counter!("fanfare_queue_messages_deleted_total").increment(gone.len() as u64);
         let changes = self.state.erase(&gone);
         self.commit(changes, ctx, move |actor, result, _| {
             let results = match result {
                 Ok(_) => {
                     actor.left(&gone);
-                    found
+                    match others.iter().any(|seq| actor.state.contains(*seq)) {
+                        true => refused(found, &StoreError::Overloaded),
+                        false => found,
+                    }
                 }
                 Err(error) => {
                     actor.stay(&gone);

@@ -65,8 +65,10 @@ impl Rows {
                 } => {
                     self.states.insert((queue, seq), (origin, state));
                 }
-                Change::Delete { seq, .. } => {
-                    self.messages.remove(&(queue, seq));
+                Change::Delete { seq, origin } => {
+                    let removed = self.messages.remove(&(queue, seq));
+                    let once = removed.is_some() || origin != Origin::Own;
+                    assert!(once, "the store counts deletions: {seq:?} is deleted twice");
                     self.states.remove(&(queue, seq));
                 }
                 Change::Move {

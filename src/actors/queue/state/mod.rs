@@ -130,7 +130,20 @@ impl State {
 
     /// All positions, ascending.
     pub(super) fn all(&self) -> Vec<Seq> {
-        self.entries.keys().copied().collect()
+        let entries = self.entries.iter();
+        let staying = entries.filter(|(_, entry)| entry.place != Place::Leaving);
+        staying.map(|(seq, _)| *seq).collect()
+    }
+
+    /// Whether the message is here, be it on its way out.
+    pub(super) fn contains(&self, seq: Seq) -> bool {
+        self.entries.contains_key(&seq)
+    }
+
+    /// Whether the message is on its way out.
+    pub(super) fn is_leaving(&self, seq: Seq) -> bool {
+        let entry = self.entries.get(&seq);
+        entry.is_some_and(|entry| entry.place == Place::Leaving)
     }
 
     /// The counts of `GetQueueAttributes`.

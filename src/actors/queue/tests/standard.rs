@@ -157,6 +157,25 @@ async fn an_answer_that_nobody_took_is_taken_back() {
 }
 
 #[actix::test]
+async fn deletions_at_one_time_are_one_deletion() {
+    let bench = Bench::new();
+    let queue = bench.queue("q", |_| {}).await;
+    bench.send(&queue, "a").await.unwrap();
+    let handle = bench.receive(&queue).await.remove(0).handle;
+    bench.store.mischief.lock().unwrap().delay = Duration::from_millis(20);
+    let (one, two) = tokio::join!(bench.delete(&queue, &handle), bench.delete(&queue, &handle));
+    assert_eq!((one, two), (Ok(()), Ok(())));
+    assert_eq!(bench.counts(&queue).await, (0, 0, 0));
+
+    bench.store.mischief.lock().unwrap().delay = Duration::ZERO;
+    bench.send(&queue, "b").await.unwrap();
+    let handle = bench.receive(&queue).await.remove(0).handle;
+    bench.store.mischief.lock().unwrap().fail = Some(StoreError::Overloaded);
+    let (one, two) = tokio::join!(bench.delete(&queue, &handle), bench.delete(&queue, &handle));
+    assert!(one.is_err() && two.is_err(), "{one:?} {two:?}");
+}
+
+#[actix::test]
 async fn an_expired_handle_still_deletes() {
     let bench = Bench::new();
     let timeout = Duration::from_millis(20);
