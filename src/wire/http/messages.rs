@@ -131,18 +131,20 @@ fn own_user(call: &Call) -> Result<UserId, Refused> {
 }
 
 fn named<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Unread, Refused> {
+    // A text that can be no id is the id of no message of ours: unknown, so it changes nothing.
+    let mut texts = 0;
     let ids: Vec<MessageId> = ids
-        .map(MessageId::parse)
-        .collect::<Result<_, _>>()
-        .map_err(|error| Refused::invalid(error.0))?;
-    match ids.len() {
-        0 => Err(Refused::invalid("at least one messageId is needed")),
-        1..=limits::RECEIPT_IDS => Ok(Unread::Ids(ids)),
-        _ => Err(Refused::invalid(format!(
+        .take(limits::RECEIPT_IDS + 1)
+        .inspect(|_| texts += 1)
+        .filter_map(|id| MessageId::parse(id).ok())
+        .collect();
+    if texts > limits::RECEIPT_IDS {
+        return Err(Refused::invalid(format!(
             "at most {} messageIds at a time",
             limits::RECEIPT_IDS
-        ))),
+        )));
     }
+    Ok(Unread::Ids(ids))
 }
 
 async fn set_read(state: &RestState, call: &Call, which: Result<Unread, Refused>) -> Answer {
@@ -265,6 +267,22 @@ mod tests {
         for bad in ["", "x", "////", &"A".repeat(100)] {
             assert!(parse_token(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn texts_that_are_no_id_are_unknown_and_too_many_are_refused() {
+        let long = "x".repeat(2000);
+        let check = |ids: &[&str], expect: &[&str]| {
+            let Ok(Unread::Ids(found)) = named(ids.iter().copied()) else {
+                panic!("{ids:?} are refused");
+            };
+            let found: Vec<_> = found.iter().map(MessageId::as_str).collect();
+            assert_eq!(found, expect);
+        };
+        check(&[], &[]);
+        check(&["a", &long, "", "b"], &["a", "b"]);
+        assert!(named(std::iter::repeat_n("", limits::RECEIPT_IDS)).is_ok());
+        assert!(named(std::iter::repeat_n("", limits::RECEIPT_IDS + 1)).is_err());
     }
 
     #[test]

@@ -300,15 +300,27 @@ fn filter(topic: &str) -> Result<String, Refused> {
     Ok(topic.to_owned())
 }
 
-fn options(call: &Call) -> Result<CreateOptions, Refused> {
-    let mut options = CreateOptions::default();
-    if call.method == Method::POST && !call.body.trim_ascii().is_empty() {
-        options = serde_json::from_slice(&call.body).map_err(|error| {
-            Refused::invalid(format!(
-                "the body must be a JSON object of options: {error}"
-            ))
-        })?;
+/// The options in a body; none without a body.
+fn parse_options(body: &[u8]) -> Result<CreateOptions, Refused> {
+    let body = body.trim_ascii();
+    // serde reads a struct from a list, too.
+    match body.first() {
+        None => Ok(CreateOptions::default()),
+        Some(b'{') => serde_json::from_slice(body).map_err(|error| error.to_string()),
+        Some(_) => Err("it is something else".to_owned()),
     }
+    .map_err(|error| {
+        Refused::invalid(format!(
+            "the body must be a JSON object of options: {error}"
+        ))
+    })
+}
+
+fn options(call: &Call) -> Result<CreateOptions, Refused> {
+    let mut options = match call.method {
+        Method::POST => parse_options(&call.body)?,
+        _ => CreateOptions::default(),
+    };
     let query = fields::query(call)?;
     if let Some(text) = fields::one(&query, "MessageRetentionPeriod")? {
         options.retention = Some(fields::number(
@@ -445,6 +457,31 @@ mod tests {
         }
         for bad in ["", "a/#/b", "a#", "a+/b", "a\0", &"x".repeat(257)] {
             assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn options_are_an_object_or_absent() {
+        let retention = |body: &str| parse_options(body.as_bytes()).map(|found| found.retention);
+        for (body, expect) in [
+            ("", None),
+            (" \n", None),
+            ("{}", None),
+            (r#" {"MessageRetentionPeriod":60}"#, Some(60)),
+        ] {
+            assert_eq!(retention(body).ok(), Some(expect), "{body}");
+        }
+        for bad in [
+            "[]",
+            "[60]",
+            "null",
+            "7",
+            "{",
+            r#"{"other":1}"#,
+            "{} {}",
+            "\u{feff}{}",
+        ] {
+            assert!(retention(bad).is_err(), "{bad}");
         }
     }
 
