@@ -17,6 +17,7 @@ use super::{Call, Inbound, Operation};
 pub mod protocol;
 
 pub mod json;
+mod presigned;
 pub mod query;
 
 pub mod queue_url;

@@ -37,7 +37,7 @@ pub(super) fn find<'a>(raw: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
 }
 
 impl Form {
-    fn insert(&mut self, name: &str, value: String) -> Result<(), Fault> {
+    pub(super) fn insert(&mut self, name: &str, value: String) -> Result<(), Fault> {
         let mut node = self;
         for (depth, segment) in name.split('.').enumerate() {
             if depth == limits::QUERY_NAME_SEGMENTS {
@@ -52,7 +52,7 @@ impl Form {
     }
 }
 
-fn pairs(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(super) fn pairs(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     raw.split(|byte| *byte == b'&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| match pair.iter().position(|byte| *byte == b'=') {
@@ -61,7 +61,7 @@ fn pairs(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         })
 }
 
-fn decode(raw: &[u8]) -> Result<Cow<'_, str>, Fault> {
+pub(super) fn decode(raw: &[u8]) -> Result<Cow<'_, str>, Fault> {
     let not_text = |_| Fault::Malformed("A parameter is not UTF-8 text".into());
     if raw.contains(&b'+') {
         let spaced: Vec<u8> = raw

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::SqsState;
 use super::error::Fault;
 use super::json::parse_json;
+use super::presigned;
 use super::protocol::{Parts, Protocol, form};
 use super::query::{Form, parse_query};
 use super::queue_url::QueueAddress;
@@ -326,6 +327,9 @@ impl Request {
         call: Call,
     ) -> Result<Self, Fault> {
         let fields = match protocol {
+            Protocol::Json if call.body.is_empty() => {
+                presigned::parse(call.raw_query.as_bytes()).map(Fields::from)
+            }
             Protocol::Json => Fields::of_json(&call.body),
             Protocol::Query | Protocol::QueryJson => {
                 let parts = Parts::from(&call);
