@@ -7,6 +7,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 
+#: Keys that were replaced or whose session is gone: unknown, and an unknown key is not told from a bad signature.
+ENDED_KEYS = ("InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredToken")
+
+
 def md5(text):
     """The hex MD5 of a text's UTF-8, as SQS reports it."""
     return hashlib.md5(text.encode()).hexdigest()

@@ -164,9 +164,10 @@ def test_an_explicit_hash_key_chooses_the_shard(kinesis):
     for bad in (str(LAST_HASH_KEY + 1), "-1", "x"):
         refused(
             ("InvalidArgumentException", "ValidationException"),
-            put,
-            kinesis=kinesis,
-            message={},
+            kinesis.put_record,
+            StreamName=STREAM,
+            Data=b"{}",
+            PartitionKey="p",
             ExplicitHashKey=bad,
         )
 

@@ -79,7 +79,7 @@ def test_content_based_deduplication(sqs, new_queue):
     url = new_queue(".fifo", FifoQueue="true", ContentBasedDeduplication="true")
     send(sqs, url, "same")
     send(sqs, url, "same")
-    send(sqs, url, "same", dedup="an explicit id wins")
+    send(sqs, url, "same", dedup="an-explicit-id-wins")
     assert bodies(receive(sqs, url)) == ["same", "same"]
 
 

@@ -125,7 +125,13 @@ def test_a_task_can_be_cancelled_and_runs_alone(sqs, pair):
     (running,) = sqs.list_message_move_tasks(SourceArn=arn(sqs, dead))["Results"]
     assert running["Status"] == "RUNNING" and running["TaskHandle"] == handle
     assert running["MaxNumberOfMessagesPerSecond"] == 1
-    refused("AWS.SimpleQueueService.UnsupportedOperation", sqs.start_message_move_task, SourceArn=arn(sqs, dead))
+    refused(
+        "InvalidParameterValue",
+        sqs.start_message_move_task,
+        status=400,
+        message="There is already a task running. Only one active task is allowed for a source queue arn at a given time.",
+        SourceArn=arn(sqs, dead),
+    )
     sqs.cancel_message_move_task(TaskHandle=handle)
     assert latest(sqs, dead)["Status"] in ("CANCELLING", "CANCELLED")
     eventually(lambda: latest(sqs, dead)["Status"] == "CANCELLED")

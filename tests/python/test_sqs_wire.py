@@ -6,6 +6,7 @@ import urllib.parse
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from botocore import xform_name
 
 from expect import md5
 from fanfare import NOBODY, fresh_name
@@ -143,7 +144,6 @@ def test_required_parameters_are_named(fanfare, queue):
         {"MessageBody": "x", "MessageAttributes": {"a": {"DataType": "Binary", "BinaryValue": "not base64!"}}},
         {"MessageBody": "x", "MessageAttributes": {"a": {"StringValue": "no type"}}},
         {"MessageBody": "x", "QueueUrl": 7},
-        {"MessageBody": "x", "QueueUrl": "nonsense"},
     ],
 )
 def test_members_of_the_wrong_type_are_refused(fanfare, queue, arguments):
@@ -151,6 +151,12 @@ def test_members_of_the_wrong_type_are_refused(fanfare, queue, arguments):
     assert answer.status_code == 400, answer.text
     assert answer.json()["__type"] and answer.json()["message"]
     assert json_call(fanfare, "ReceiveMessage", QueueUrl=queue).json() == {}
+
+
+def test_a_queue_url_that_is_none_is_an_invalid_address(fanfare):
+    answer = json_call(fanfare, "SendMessage", QueueUrl="nonsense", MessageBody="x")
+    assert answer.status_code == 404, answer.text
+    assert answer.json()["__type"] == "com.amazonaws.sqs#InvalidAddress"
 
 
 def test_query_goes_to_the_queue_url_by_post_or_get(fanfare, queue):
@@ -219,7 +225,10 @@ def test_a_presigned_query_works_for_anybody_who_has_it(fanfare, queue):
     url = fanfare.presigned("GET", path_of(fanfare, queue), query=query)
     assert fanfare.raw("GET", url).status_code == 200
     assert fanfare.raw("GET", url.replace("presigned", "Forged")).status_code == 403
-    assert fanfare.raw("GET", re.sub("X-Amz-Signature=.", "X-Amz-Signature=x", url)).status_code == 403
+    other_digit = re.sub("(?<=X-Amz-Signature=).", lambda digit: "1" if digit[0] == "0" else "0", url)
+    assert fanfare.raw("GET", other_digit).status_code == 403
+    # A signature that is no hexadecimal number was never made by a client.
+    assert fanfare.raw("GET", re.sub("X-Amz-Signature=.", "X-Amz-Signature=x", url)).status_code == 400
     received = json_call(fanfare, "ReceiveMessage", QueueUrl=queue, MaxNumberOfMessages=10).json()
     assert [m["Body"] for m in received["Messages"]] == ["presigned é"]
 
@@ -235,8 +244,17 @@ def test_a_presigned_receive_with_session_keys(fanfare):
 
 
 def test_boto3s_own_presigned_url(fanfare, sqs, queue):
-    url = sqs.generate_presigned_url("send_message", {"QueueUrl": queue, "MessageBody": "x"})
-    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.SendMessage"}
-    body = json.dumps({"QueueUrl": queue, "MessageBody": "x"})
-    answer = fanfare.raw("POST", url, data=body, headers={**headers, "x-amzn-query-mode": "true"})
-    assert answer.status_code == 200, answer.text
+    """It is a POST without a body: the request's members are in the query, its headers are signed."""
+
+    def ask(operation, body=None, **arguments):
+        url = sqs.generate_presigned_url(xform_name(operation), {"QueueUrl": queue, **arguments})
+        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{operation}"}
+        return fanfare.raw("POST", url, data=body, headers={**headers, "x-amzn-query-mode": "true"})
+
+    answer = ask("SendMessage", MessageBody="presigned é", DelaySeconds=0)
+    assert answer.status_code == 200 and answer.json()["MD5OfMessageBody"] == md5("presigned é"), answer.text
+    forged = json.dumps({"QueueUrl": queue, "MessageBody": "not what was signed"})
+    assert ask("SendMessage", forged, MessageBody="x").status_code == 403
+    answer = ask("ReceiveMessage", MaxNumberOfMessages=10, AttributeNames=["SenderId", "SentTimestamp"])
+    (message,) = answer.json()["Messages"]
+    assert message["Body"] == "presigned é" and set(message["Attributes"]) == {"SenderId", "SentTimestamp"}
