@@ -23,7 +23,7 @@ fn fanfare(arguments: &[&str]) -> Command {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+    String::from_utf8(bytes.to_vec()).expect("the output is text")
 }
 
 /// A server on a port and a data directory of its own; killed when dropped.
@@ -34,16 +34,15 @@ struct Server {
 }
 
 impl Server {
-    fn start(settings: &[(&str, &str)]) -> Self {
-        let data = tempfile::tempdir().unwrap();
+    fn start() -> Self {
+        let data = tempfile::tempdir().expect("a folder");
         let mut process = fanfare(&["--listen", "127.0.0.1:0", "--data"])
             .arg(data.path())
-            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
+            .expect("the binary runs");
+        let output = BufReader::new(process.stdout.take().expect("a pipe"));
         let address = output.lines().map(Result::unwrap).find_map(|line| {
             let address = line.strip_prefix("listening http ")?;
             Some(address.to_owned())
@@ -63,7 +62,7 @@ impl Server {
 
     /// Runs a command that succeeds; gives what it printed.
     fn run(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
+        let output = self.command(arguments).output().expect("the binary runs");
         let errors = text(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
         text(&output.stdout)
@@ -92,7 +91,7 @@ fn check_fails(output: &Output, code: i32, part: &str) {
 
 #[test]
 fn a_session_lives_from_creation_to_destruction() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     let created = server.json(&["session", "create", "1", "alice", "7", "--envelope", "gcm"]);
     let session = &created["session"];
     assert_eq!(
@@ -125,7 +124,7 @@ fn a_session_lives_from_creation_to_destruction() {
 #[test]
 fn a_message_is_followed_live_and_kept() {
     for envelope in ["v1", "gcm"] {
-        let server = Server::start(&[]);
+        let server = Server::start();
         let create = [
             "session",
             "create",
@@ -175,12 +174,22 @@ fn a_message_is_followed_live_and_kept() {
         ];
         assert_eq!(server.run(&read), "1 marked as read\n");
         assert_eq!(server.run(&["history", "7", "--unread"]), "0 unread\n");
+        server.run(&["notify", "--user", "7", "{}"]);
+        assert!(
+            server
+                .run(&["history", "7", "--limit", "1"])
+                .starts_with("* 2")
+        );
+        assert_eq!(
+            server.run(&["history", "7", "--read-all"]),
+            "1 marked as read\n"
+        );
     }
 }
 
 #[test]
 fn a_description_may_come_through_a_pipe_and_messages_may_stay() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     let description = server.run(&["session", "create", "1", "alice", "--json"]);
     server.run(&["notify", "--account", "1", r#"{"n":1}"#]);
     let mut tail = server
@@ -219,7 +228,7 @@ fn a_description_may_come_through_a_pipe_and_messages_may_stay() {
 
 #[test]
 fn failures_have_documented_codes() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     let run = |arguments: &[&str], settings: &[(&str, &str)]| {
         let mut command = server.command(arguments);
         command.envs(settings.iter().copied()).output().unwrap()
@@ -299,7 +308,7 @@ fn help_teaches() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start();
     // A request that does not end: its body never comes.
     let address = server.endpoint.trim_start_matches("http://");
     let mut stuck = std::net::TcpStream::connect(address).unwrap();

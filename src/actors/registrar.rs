@@ -197,6 +197,7 @@ impl Registrar {
                 removed += u64::from(closed?.is_some());
             }
             if last {
+                metrics::gauge!("fanfare_sessions").set(self.routes.sessions() as f64);
                 metrics::counter!("fanfare_sessions_expired_total").increment(removed);
                 return Ok(removed);
             }

@@ -1,6 +1,7 @@
 //! `fanfare history`: a user's messages and what they have read.
 
 use std::io::{self, Write as _};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
@@ -17,6 +18,9 @@ use super::shown;
 ///   fanfare history 7 --type chat --limit 20
 ///   fanfare history 7 --unread                how many are unread
 ///   fanfare history 7 --read ID --read ID     mark as read
+///   fanfare history 7 --read-all
+///
+/// A * stands before what is unread.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct HistoryArgs {
@@ -47,6 +51,10 @@ pub struct HistoryArgs {
     /// Mark the message of this id as read; may be repeated
     #[arg(long, value_name = "ID")]
     read: Vec<String>,
+
+    /// Mark everything accepted until now as read
+    #[arg(long, conflicts_with_all = ["read", "unread"])]
+    read_all: bool,
 
     #[command(flatten)]
     connect: ConnectArgs,
@@ -81,6 +89,18 @@ pub fn run(args: HistoryArgs) -> anyhow::Result<()> {
                     Some(ids),
                 )
                 .await
+        } else if args.read_all {
+            // A second from now: the server cuts fractions off.
+            let until = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 1;
+            let segments = [
+                "messages",
+                "set-read",
+                "user",
+                &user,
+                "asof",
+                &until.to_string(),
+            ];
+            client.call(Method::GET, &path(&segments), None).await
         } else {
             client.call(Method::GET, &args.query(), None).await
         }
@@ -128,7 +148,8 @@ fn readable(answer: &Value) -> String {
         .map(|message| {
             let mark = if message["is_read"] == 1 { ' ' } else { '*' };
             let message_text = shown::line(&message.to_string());
-            format!("{mark} {} {message_text}\n", message["created"])
+            let created = shown::time(&message["created"]);
+            format!("{mark} {created}  {message_text}\n")
         })
         .collect();
     if answer["nextToken"].is_string() {
@@ -171,7 +192,7 @@ mod tests {
             "1 marked as read\n"
         );
         let page = json!({"messages": [{"is_read": 0, "created": 1.5}], "nextToken": "x"});
-        assert!(readable(&page).starts_with("* 1.5 {"));
+        assert!(readable(&page).starts_with("* 1970-01-01 00:00:01Z  {"));
         assert!(readable(&page).ends_with("use --end or --limit)\n"));
     }
 }

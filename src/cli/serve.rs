@@ -20,7 +20,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 
 /// Serve.
 ///
-/// Settings come from the defaults, then --config, then environment variables FANFARE_<SECTION>_<KEY>, then flags;
+/// Settings come from the defaults, then --config, then environment variables FANFARE_SECTION_KEY, then flags;
 /// config/fanfare.toml lists them all. Without operator keys a public development pair is used, as long as
 /// everything listens on loopback only.
 ///

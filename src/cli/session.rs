@@ -172,7 +172,8 @@ fn readable(action: &Action, answer: &Value) -> String {
             let id = shown::line(session["sessionId"].as_str().unwrap_or_default());
             text += &format!(
                 "{:<12} {id:<32} {user:<12} {}\n",
-                session["accountId"], session["expires"]
+                session["accountId"],
+                shown::time(&session["expires"])
             );
         }
         return text + &format!("{} sessions\n", sessions.len());
@@ -181,8 +182,12 @@ fn readable(action: &Action, answer: &Value) -> String {
         (Value::Object(session), _) => session
             .iter()
             .map(|(name, value)| {
-                let value = value.as_str().map_or(value.to_string(), str::to_owned);
-                format!("{name:<14} {}\n", shown::line(&value))
+                let value = match (name.as_str(), value) {
+                    ("expires" | "ttl", time) => shown::time(time),
+                    (_, Value::String(text)) => shown::line(text),
+                    (_, other) => other.to_string(),
+                };
+                format!("{name:<14} {value}\n")
             })
             .collect(),
         (_, Action::Destroy(named)) => format!("session {} destroyed\n", named.session),

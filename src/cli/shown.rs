@@ -1,5 +1,10 @@
 //! Other people's text on a terminal: it must be readable there, and must not command it.
 
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
 /// A text on one line, control characters escaped. Inside JSON the escapes stand for the same characters, so JSON stays
 /// the same JSON.
 pub(super) fn line(text: &str) -> String {
@@ -15,9 +20,29 @@ pub(super) fn line(text: &str) -> String {
     line
 }
 
+/// A time in epoch seconds as people read it, in UTC; what is no time stays as it is.
+pub(super) fn time(epoch_seconds: &Value) -> String {
+    const FORM: &[BorrowedFormatItem<'_>] =
+        format_description!("[year]-[month]-[day] [hour]:[minute]:[second]Z");
+    let time = epoch_seconds
+        .as_f64()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds as i64).ok())
+        .and_then(|time| time.format(FORM).ok());
+    time.unwrap_or_else(|| line(&epoch_seconds.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_readable() {
+        assert_eq!(time(&serde_json::json!(1795246019)), "2026-11-21 07:26:59Z");
+        assert_eq!(time(&serde_json::json!(0.999999)), "1970-01-01 00:00:00Z");
+        for other in [serde_json::json!(null), serde_json::json!(1e300)] {
+            assert_eq!(time(&other), other.to_string());
+        }
+    }
 
     #[test]
     fn control_characters_are_escaped_and_json_stays_the_same() {

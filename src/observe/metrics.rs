@@ -89,6 +89,11 @@ const ALL: &[(&str, Kind, &str)] = &[
         "Requests by wire, operation and status",
     ),
     (
+        "fanfare_sessions",
+        Gauge,
+        "Sessions that exist, as of the last sweep",
+    ),
+    (
         "fanfare_sessions_created_total",
         Counter,
         "Sessions created, refreshes left out",
