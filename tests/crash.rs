@@ -5,3 +5,4 @@
 //! `FANFARE_CRASH_SEED` repeats a run's choices. `FANFARE_BIN` tests another binary.
 
 mod faults;
+mod server;

@@ -88,7 +88,8 @@ impl Registrar {
     /// # Errors
     /// [`CreateError`].
     pub async fn create(&self, create: Create) -> Result<Session, CreateError> {
-        if self.routes.sessions() >= self.settings.most {
+        let is_full = self.routes.sessions() >= self.settings.most;
+        if is_full && self.registry.get(&create.key)?.is_none() {
             return Err(CreateError::TooMany(self.settings.most));
         }
         let now = self.clock.wall();

@@ -7,12 +7,15 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 
 use super::*;
-use crate::auth::testing::{self, REGION};
-use crate::backends::embedded::StoreSizes;
+use crate::auth::testing;
+use crate::config::Config;
 use crate::domain::session::Credentials;
 
 /// The account in ARNs and queue URLs.
 pub(crate) const ACCOUNT: &str = "123456789012";
+
+/// How many sessions there can be.
+pub(crate) const MOST_SESSIONS: u64 = 20;
 
 /// The composed program, without a socket.
 pub(crate) struct Composed {
@@ -109,65 +112,18 @@ pub(crate) fn keys_of(session: &Value) -> Credentials {
     }
 }
 
+/// The default configuration, small.
 fn settings(dir: &tempfile::TempDir) -> Settings {
-    let operator = testing::operator();
-    let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
-    Settings {
-        region: REGION.into(),
+    let mut config = Config {
         aws_account: ACCOUNT.into(),
-        operators: vec![OperatorKey {
-            access_key: operator.access_key.into(),
-            secret_key: operator.secret_key,
-        }],
-        http_listen: "127.0.0.1:0".parse().unwrap(),
-        serve: ServeOptions::default(),
-        limits: Limits::default(),
-        actor_threads: 1,
-        store: StoreOptions {
-            dir: dir.path().to_owned(),
-            min_free_bytes: 0,
-            sizes: StoreSizes {
-                cache_bytes: 4 << 20,
-                write_buffer_bytes: 4 << 20,
-                journal_bytes: 128 << 20,
-            },
-            sweep_interval: hour,
-            compact_after_bytes: 1 << 20,
-            user_message_ttl: day,
-        },
-        sessions: SessionSettings {
-            key_lifetime: hour,
-            ttl: hour,
-            queue_prefix: "test-fanfare".into(),
-            region: REGION.into(),
-            retention: hour,
-            most: 20,
-            issue_keys: crate::auth::keys::issue,
-        },
-        session_sweep_interval: hour,
-        session_queue_limit: 100,
-        queues: QueuesConfig {
-            region: REGION.into(),
-            account: ACCOUNT.into(),
-            idle_after: Duration::from_secs(30),
-            mailbox: 64,
-            max_messages: 1000,
-            max_in_flight: 1000,
-            max_waiting: 64,
-            cached_body_bytes: 1 << 20,
-            arbiters: Vec::new(),
-        },
-        stream: kinesis::Stream {
-            name: "test-sqs-browser-event-dispatcher".into(),
-            region: REGION.into(),
-            account: ACCOUNT.into(),
-            shards: 1,
-            created: Clock::start().wall(),
-            limits: kinesis::Limits::default(),
-        },
-        env: "test".into(),
-        user_message_ttl: day,
-        user_idle_after: Duration::from_secs(30),
-        bench: true,
-    }
+        ..Config::default()
+    };
+    config.store.dir = dir.path().to_owned();
+    config.store.min_free_bytes = 0;
+    config.bench.enabled = true;
+    let operator = config.operator_keys().unwrap();
+    let mut settings = Settings::of(&config, &operator);
+    settings.actor_threads = 1;
+    settings.sessions.most = MOST_SESSIONS;
+    settings
 }

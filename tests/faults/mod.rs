@@ -2,12 +2,12 @@
 //! that knows what the server has promised.
 
 mod check;
-mod client;
 mod ledger;
 mod load;
 mod power;
-mod server;
 mod setting;
+
+use crate::server::{self, client};
 
 mod cuts;
 mod full_disk;

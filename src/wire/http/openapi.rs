@@ -3,9 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use actix_web::HttpResponse;
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 use futures_util::future::LocalBoxFuture;
 use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem, Paths};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa_swagger_ui::Config;
 
@@ -18,7 +21,8 @@ use crate::wire::Call;
     info(
         title = "Fanfare",
         description = "Sessions, notifications and history. Requests are signed with AWS Signature Version 4 for the \
-                       service `execute-api`. Every route that changes something also answers `GET`.",
+                       service `execute-api`. Every route that changes something answers `GET`, too, and \
+                       `/{account}/{user}/{session}` wherever it answers `/{account}/{session}/{user}`.",
         license(name = "MIT OR Apache-2.0"),
     ),
     paths(
@@ -38,14 +42,104 @@ use crate::wire::Call;
 )]
 pub struct Document;
 
-/// The document with what is not in the macros: the security scheme, and the routes' other forms.
+/// The document with what is not in the macros: the security scheme, and every other form of the routes.
 pub fn build() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     let value =
         ApiKeyValue::with_description("Authorization", "AWS4-HMAC-SHA256 …, service execute-api");
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("sigv4", SecurityScheme::ApiKey(ApiKey::Header(value)));
+    for route in super::ROUTES {
+        for method in route.methods {
+            add_form(&mut document.paths, &template(route.path), method);
+        }
+    }
     document
+}
+
+/// A route's path as the document writes it. Session and user come in either order, but two templates of one shape
+/// would be the same to OpenAPI.
+fn template(path: &str) -> String {
+    path.replace("{a}", "{session}").replace("{b}", "{user}")
+}
+
+/// Adds a form of a route unless the macros have described it: as they describe its relatives.
+fn add_form(paths: &mut Paths, path: &str, method: &Method) {
+    let described = |item: &PathItem| match *method {
+        Method::GET => item.get.is_some(),
+        _ => item.post.is_some(),
+    };
+    if paths.paths.get(path).is_some_and(described) {
+        return;
+    }
+    let relative = relative(paths, path)
+        .unwrap_or_else(|| panic!("{path} is no form of anything that is described"));
+    let operation = form_of(relative.clone(), path, method);
+    let item = paths.paths.entry(path.to_owned()).or_default();
+    match *method {
+        Method::GET => item.get = Some(operation),
+        _ => item.post = Some(operation),
+    }
+}
+
+/// What is described under the same first segment and has most parameters in common.
+fn relative<'a>(paths: &'a Paths, path: &str) -> Option<&'a Operation> {
+    let first = path.split('/').nth(1);
+    let wanted = parameters(path);
+    let candidates = paths
+        .paths
+        .iter()
+        .filter(|(known, _)| known.split('/').nth(1) == first);
+    let closest = candidates.max_by_key(|(known, _)| {
+        let known = parameters(known);
+        let common = known.iter().filter(|name| wanted.contains(name)).count();
+        (common, std::cmp::Reverse(known.len()))
+    });
+    closest.and_then(|(_, item)| item.post.as_ref().or(item.get.as_ref()))
+}
+
+/// The names in braces.
+fn parameters(path: &str) -> Vec<&str> {
+    let segments = path.split('/');
+    segments
+        .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+        .collect()
+}
+
+fn form_of(mut operation: Operation, path: &str, method: &Method) -> Operation {
+    let names = parameters(path);
+    let others = operation.parameters.take().unwrap_or_default().into_iter();
+    let others = others.filter(
+        |known| !matches!(known, RefOr::T(known) if known.parameter_in == ParameterIn::Path),
+    );
+    let own = names.iter().map(|name| RefOr::T(path_parameter(name)));
+    operation.parameters = Some(own.chain(others).collect());
+    if *method == Method::GET {
+        // What a body says is in the query of this form.
+        operation.request_body = None;
+    }
+    let words = path.split(['/', '{', '}']).filter(|word| !word.is_empty());
+    let id: Vec<_> = std::iter::once(method.as_str()).chain(words).collect();
+    operation.operation_id = Some(id.join("_").to_lowercase());
+    operation
+}
+
+fn path_parameter(name: &str) -> Parameter {
+    let kind = match name {
+        "account" | "user" => Type::Integer,
+        _ => Type::String,
+    };
+    let description = match name {
+        "session" => "1 to 256 characters; where a user follows, the two may come in either order",
+        "account" | "user" => "an integer of 64 bits",
+        _ => "",
+    };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .description(Some(description).filter(|text| !text.is_empty()))
+        .schema(Some(ObjectBuilder::new().schema_type(kind)))
+        .build()
 }
 
 /// `GET /openapi.json`.

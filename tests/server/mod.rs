@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod client;
+
 /// How long a start may take, recovery included. The contract says seconds.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
