@@ -1,5 +1,7 @@
 //! The AWS SDK for Rust against the real binary: SQS as an operator uses it, and a session's queue with its keys.
 
+#![allow(clippy::unwrap_used, reason = "a test may end by a panic")]
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
