@@ -2,6 +2,7 @@
 
 pub mod dispatcher;
 pub mod history;
+pub mod panics;
 pub mod per_worker;
 pub mod queue;
 pub mod registrar;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::auth::testing;
+use crate::backends::HistoryStore;
 use crate::config::Config;
 use crate::domain::session::Credentials;
 
@@ -51,6 +52,34 @@ impl Composed {
             door: core.door(&settings, probes),
             core,
             _dir: dir,
+        }
+    }
+
+    /// The store as history.
+    pub(crate) fn history(&self) -> Arc<dyn HistoryStore> {
+        self.core.store.clone()
+    }
+
+    pub(crate) fn dispatchers(&self) -> Dispatchers {
+        self.core.dispatchers.clone()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.core.clock
+    }
+
+    /// What dispatchers work with, but for the registry.
+    pub(crate) fn neighbours(&self, registry: Arc<dyn SessionRegistry>) -> Neighbours {
+        Neighbours {
+            routes: Arc::new(Routes::default()),
+            registry,
+            catalog: self.core.store.clone(),
+            queues: self.core.store.clone(),
+            history: Historians::new(self.history()),
+            clock: self.core.clock,
+            user_message_ttl: Duration::from_secs(86_400),
+            sender: "".into(),
+            queue_limit: 100,
         }
     }
 

@@ -310,6 +310,7 @@ async fn a_session_reaches_no_queue_but_its_own() {
         }
     }
     // None of it did anything, and the other's own keys do it.
+    let receive = json!({ "QueueUrl": url(&other) });
     let still = given
         .sqs(&keys_of(&other), "ReceiveMessage", &receive)
         .await;

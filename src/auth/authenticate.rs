@@ -8,14 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::backends::SessionRegistry;
+use crate::config::limits;
 use crate::domain::session::Session;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 use super::Caller;
 use super::sigv4::{AuthError, Claim, Credential, Request, Rules, Stamp, Verifier};
-
-/// Signing keys that are kept, about 0.5 KiB each: a day's keys of as many callers as are busy at a time.
-const SIGNING_KEYS_KEPT: usize = 16 * 1024;
 
 /// A pair of permanent keys of the operator.
 #[derive(Clone)]
@@ -75,7 +73,7 @@ impl Authenticator {
         Self {
             operators,
             registry,
-            verifier: Verifier::new(SIGNING_KEYS_KEPT),
+            verifier: Verifier::new(limits::SIGNING_KEYS),
             regions,
             clock,
         }

@@ -75,10 +75,14 @@ pub const KEPT_MOVE_TASKS: usize = 10;
 /// Messages a second that a move task moves at most (WIRE 1.5).
 pub const MOVE_TASK_RATE: u32 = 500;
 
-/// Panics of one queue's actor within [`PANIC_WINDOW`] from which on the queue is refused instead of restarted.
+/// Panics of one queue's or user's actor within [`PANIC_WINDOW`] from which on it is refused instead of restarted.
 pub const PANICS: usize = 5;
 
-/// See [`PANICS`]: the queue is tried again when the oldest of them is this long ago.
+/// Panics of one worker's dispatcher or history actor within [`PANIC_WINDOW`] from which on it is overloaded instead of
+/// restarted. More than [`PANICS`], because everyone asks it: what makes it panic is most likely one message.
+pub const WORKER_PANICS: usize = 100;
+
+/// See [`PANICS`]: it is tried again when the oldest of them is this long ago.
 pub const PANIC_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Queues loaded from disk at the same time; more wait for their turn.
@@ -122,3 +126,148 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
 
 /// Characters of a queue's name that come after `sessions.queue_prefix`; together at most 80 (SQS's own limit).
 pub const QUEUE_PREFIX_CHARACTERS: usize = 80 - 1 - 43;
+
+/// Signing keys that are kept, about 0.5 KiB each: a day's keys of as many callers as are busy at a time. Of more, one is
+/// derived anew at its next request.
+pub const SIGNING_KEYS: usize = 16 * 1024;
+
+/// Bytes of a stored record: a message of 1 MiB with its attributes and some room. A forged length beyond it is
+/// `Corrupt` before anything is allocated.
+pub const RECORD_BYTES: usize = 4 << 20;
+
+const _: () = assert!(RECORD_BYTES > 2 * SQS_MESSAGE_BYTES);
+
+/// What an HTTP request may be, whatever it asks for. All of it ours; beyond it the request is refused before anything is
+/// looked up.
+pub mod http {
+    use std::time::Duration;
+
+    /// Bytes of names and values of all headers together; beyond: 431.
+    pub const HEADER_BYTES: usize = 16 * 1024;
+
+    /// Number of headers; beyond: 431.
+    pub const HEADERS: usize = 100;
+
+    /// Bytes of a REST route's query; beyond: 414. RPC wires may carry a whole call in the query.
+    pub const REST_QUERY_BYTES: usize = 8 * 1024;
+
+    /// Bytes of a REST route's body, or of a request's that no wire claims; beyond: 413. This is the default of
+    /// `http.body_limit_bytes`.
+    pub const REST_BODY_BYTES: usize = 2 * 1024 * 1024;
+
+    /// How long a body may take to arrive; beyond: 408. This is the default of `http.body_timeout`.
+    pub const BODY_PATIENCE: Duration = Duration::from_secs(30);
+
+    const _: () = assert!(REST_BODY_BYTES > super::MESSAGE_BYTES);
+}
+
+/// Kinesis's limits (WIRE 5); past one, the error that Kinesis names.
+pub mod kinesis {
+    /// Bytes of one record's data and key.
+    pub const RECORD_BYTES: usize = 1024 * 1024;
+
+    /// Bytes of the data and keys of one call.
+    pub const CALL_BYTES: usize = 10 * 1024 * 1024;
+
+    /// Records of one call.
+    pub const CALL_RECORDS: usize = 500;
+
+    /// Characters of a partition key.
+    pub const PARTITION_KEY_CHARS: usize = 256;
+
+    /// Ours: bytes of a body. 10 MiB of records in base 64, and room for the JSON around them; beyond: 413.
+    pub const BODY_BYTES: usize = 16 * 1024 * 1024;
+
+    const _: () = assert!(BODY_BYTES > CALL_BYTES / 3 * 4);
+}
+
+/// Cognito's limits (WIRE 3); past one, `InvalidParameterException`.
+pub mod cognito {
+    /// Logins of one `GetCredentialsForIdentity`.
+    pub const LOGINS: usize = 10;
+
+    /// Identities that one `DeleteIdentities` names.
+    pub const IDENTITIES: usize = 60;
+
+    /// Ours: bytes of a body. Ten login tokens of 50,000 characters, the most that AWS takes, fit; beyond: 413.
+    pub const BODY_BYTES: usize = 1024 * 1024;
+}
+
+/// SQS's limits (WIRE 1.4) and our own bounds on what is parsed. Past a limit of SQS's the caller gets SQS's error for it;
+/// past one of ours, a 400.
+pub mod sqs {
+    /// Entries in a batch.
+    pub const BATCH_ENTRIES: usize = 10;
+
+    /// Characters in the id of a batch entry.
+    pub const BATCH_ID_CHARS: usize = 80;
+
+    /// Bytes in a message with its attributes, unless the queue's `MaximumMessageSize` is less, and in all
+    /// messages of a batch together.
+    pub const MESSAGE_BYTES: usize = super::SQS_MESSAGE_BYTES;
+
+    /// Attributes of a message.
+    pub const MESSAGE_ATTRIBUTES: usize = 10;
+
+    /// Characters in a message attribute's name, and in its type.
+    pub const ATTRIBUTE_NAME_CHARS: usize = 256;
+
+    /// Characters in `MessageGroupId`, `MessageDeduplicationId` and `ReceiveRequestAttemptId`.
+    pub const TOKEN_CHARS: usize = 128;
+
+    /// Messages in one receive.
+    pub const RECEIVE_MESSAGES: i64 = 10;
+
+    /// Longest long poll, in seconds.
+    pub const WAIT_SECONDS: i64 = 20;
+
+    /// Longest visibility time-out, in seconds.
+    pub const VISIBILITY_SECONDS: i64 = 43_200;
+
+    /// Longest delay, in seconds.
+    pub const DELAY_SECONDS: i64 = 900;
+
+    /// Queues in one page of a list, and when no page size is asked for.
+    pub const LIST_RESULTS: usize = 1_000;
+
+    /// Move tasks in one list.
+    pub const MOVE_TASKS: i64 = 10;
+
+    /// Messages per second of a move task.
+    pub const MOVE_RATE: i64 = 500;
+
+    /// Tags of a queue.
+    pub const TAGS: usize = 50;
+
+    /// Characters in a tag's key.
+    pub const TAG_KEY_CHARS: usize = 128;
+
+    /// Characters in a tag's value.
+    pub const TAG_VALUE_CHARS: usize = 256;
+
+    /// Statements that `AddPermission` puts in a policy, and actions in one of them.
+    pub const POLICY_ACTIONS: usize = 7;
+
+    /// Statements in a policy that `AddPermission` may extend.
+    pub const POLICY_STATEMENTS: usize = 20;
+
+    /// Characters in a permission's label.
+    pub const LABEL_CHARS: usize = 80;
+
+    /// Bytes in a `Policy`.
+    pub const POLICY_BYTES: usize = 8_192;
+
+    /// Queues that `RedriveAllowPolicy` may name.
+    pub const REDRIVE_SOURCES: usize = 10;
+
+    /// Ours: a request's body. Escaped in JSON or percent-encoded, text of the largest message grows threefold.
+    pub const BODY_BYTES: usize = 4 * MESSAGE_BYTES;
+
+    /// Ours: parameters in a Query request. The largest batch with all attributes has about 550.
+    pub const QUERY_PARAMETERS: usize = 2_048;
+
+    /// Ours: segments in the name of a Query parameter. The longest known name has six.
+    pub const QUERY_NAME_SEGMENTS: usize = 8;
+
+    const _: () = assert!(QUERY_PARAMETERS > BATCH_ENTRIES * (MESSAGE_ATTRIBUTES * 4 + 10));
+}

@@ -351,3 +351,37 @@ fn derive_id(posted: &Posted, now: Timestamp) -> MessageId {
     let id = format!("{:x}-{}", now.micros(), hex::encode(&digest[..8]));
     MessageId::parse(&id).expect("hexadecimal digits and a dash are a message id")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::app::testing::Composed;
+    use crate::auth::testing::FakeRegistry;
+
+    #[actix::test]
+    async fn an_actor_that_panics_costs_one_message_and_is_replaced() {
+        let composed = Composed::new();
+        let registry = Arc::new(FakeRegistry::default());
+        let dispatchers = Dispatchers::new(composed.neighbours(registry.clone()));
+        let dispatch = async || {
+            let posted = Posted::parse(b"{}").unwrap();
+            let message = Dispatch {
+                posted,
+                fallback_id: None,
+            };
+            dispatchers.dispatch(message).await.map(drop)
+        };
+        assert_eq!(dispatch().await, Ok(()));
+        // Who looks up a session now panics.
+        let poison = AssertUnwindSafe(|| {
+            let _held = registry.failure.lock().unwrap();
+            panic!("on purpose");
+        });
+        assert!(catch_unwind(poison).is_err());
+        assert_eq!(dispatch().await, Err(DispatchError::Overloaded));
+        registry.failure.clear_poison();
+        assert_eq!(dispatch().await, Ok(()));
+    }
+}

@@ -84,3 +84,38 @@ impl Historians {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::app::testing::Composed;
+    use crate::backends::testing::Brittle;
+    use crate::domain::{MessageId, Seq, Timestamp, UserId};
+
+    #[actix::test]
+    async fn an_actor_that_panics_costs_one_entry_and_is_replaced() {
+        let composed = Composed::new();
+        let store = Brittle::before(composed.history());
+        let historians = Historians::new(store.clone());
+        let append = |id: &str| {
+            let entry = NewEntry {
+                message_id: MessageId::parse(id).unwrap(),
+                created: composed.clock().now(),
+                expires: Timestamp(u64::MAX),
+                kind: None,
+                json: Bytes::from_static(b"{}"),
+            };
+            historians.append(Audience::Users(vec![UserId(3)]), entry)
+        };
+        store.appends.store(1, Ordering::SeqCst);
+        assert_eq!(append("a").await, Err(StoreError::Overloaded));
+        assert_eq!(append("b").await, Ok(()));
+        let kept = store.entries(UserId(3), Seq(0), composed.clock().now());
+        let kept: Vec<_> = kept.unwrap().into_iter().map(|e| e.message_id).collect();
+        assert_eq!(kept, [MessageId::parse("b").unwrap()]);
+    }
+}

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::dev::SendError;
 use actix::dev::channel::channel;
@@ -23,12 +23,13 @@ use super::ask::{Ask, Reply};
 use super::herald::Herald;
 use super::kind::{Kind, Plain};
 use super::moves::Moves;
+use crate::actors::panics::Panics;
 use crate::actors::session::SessionKind;
 use crate::backends::{QueueCatalog, QueueStore};
 use crate::config::limits;
 use crate::domain::message::QueueSource;
 use crate::domain::queue::QueueRecord;
-use crate::domain::{AccountId, Clock, QueueError, QueueName, QueueNo, StoreError, Timestamp};
+use crate::domain::{AccountId, Clock, QueueError, QueueName, QueueNo, StoreError};
 
 /// Finds the cipher of a session's queue, given the queue's durable counter mark; `None` for an operator's queue.
 pub type Sealers =
@@ -77,7 +78,7 @@ pub(super) struct Directory {
     pub(super) broadcasts: AtomicU64,
     pub(super) loads: Semaphore,
     slots: DashMap<QueueNo, Arc<Slot>>,
-    panics: DashMap<QueueNo, Vec<Timestamp>>,
+    panics: Panics<QueueNo>,
 }
 
 /// A queue's place in the directory.
@@ -168,7 +169,7 @@ impl Directory {
             broadcasts: AtomicU64::new(0),
             loads: Semaphore::new(limits::PARALLEL_LOADS),
             slots: DashMap::new(),
-            panics: DashMap::new(),
+            panics: Panics::default(),
         })
     }
 
@@ -222,7 +223,7 @@ impl Directory {
         if let Some((_, slot)) = self.slots.remove(&queue) {
             slot.tell(GONE);
         }
-        self.panics.remove(&queue);
+        self.panics.forget(&queue);
         self.moves.forget(queue);
     }
 
@@ -393,29 +394,18 @@ impl Directory {
         if removed.is_some() {
             metrics::counter!("fanfare_queue_panics_total").increment(1);
             tracing::error!(queue = slot.no.0, "a queue actor panicked");
-            self.panics
-                .entry(slot.no)
-                .or_default()
-                .push(self.clock.now());
+            self.panics.note(slot.no, Instant::now());
         }
     }
 
     /// Refuses to start a queue that panics again and again.
     fn check_panics(&self, no: QueueNo) -> Result<(), QueueError> {
-        let Entry::Occupied(mut panics) = self.panics.entry(no) else {
-            return Ok(());
-        };
-        let now = self.clock.now();
-        panics
-            .get_mut()
-            .retain(|at| at.plus(limits::PANIC_WINDOW) > now);
-        if panics.get().len() >= limits::PANICS {
+        let panics = self.panics.lately(no, Instant::now());
+        if panics >= limits::PANICS {
             let reason = format!("queue {} fails again and again", no.0);
             return Err(StoreError::Failed(reason).into());
         }
-        if panics.get().is_empty() {
-            panics.remove();
-        } else {
+        if panics > 0 {
             metrics::counter!("fanfare_queue_respawns_total").increment(1);
         }
         Ok(())

@@ -1,19 +1,22 @@
 //! The users' actors: found, started when needed, started anew after a panic.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::dev::ToEnvelope;
 use actix::{Actor as _, Addr, ArbiterHandle, Handler, MailboxError, Message};
 use dashmap::DashMap;
+use tokio::sync::oneshot;
 
-use super::User;
 use super::messages::{CountUnread, GetPage, KeepPromise, Page, SetRead, SetReadLater};
 use super::state::Query;
+use super::{Leave, User};
 use crate::actors::dispatcher::Dispatchers;
+use crate::actors::panics::Panics;
 use crate::backends::HistoryStore;
-use crate::domain::history::Unread;
-use crate::domain::{Clock, MessageId, StoreError, UserId};
+use crate::config::limits;
+use crate::domain::history::{Receipts, Unread};
+use crate::domain::{Clock, MessageId, Seq, StoreError, UserId};
 
 /// How often an operation is tried on a fresh actor when the one it went to was just letting itself go.
 const TRIES: usize = 3;
@@ -31,6 +34,7 @@ struct Inner {
     idle_after: Duration,
     arbiters: Vec<ArbiterHandle>,
     active: DashMap<UserId, Addr<User>>,
+    panics: Panics<UserId>,
 }
 
 impl Users {
@@ -42,7 +46,6 @@ impl Users {
         idle_after: Duration,
         arbiters: Vec<ArbiterHandle>,
     ) -> Self {
-        let active = DashMap::new();
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -50,7 +53,8 @@ impl Users {
                 clock,
                 idle_after,
                 arbiters,
-                active,
+                active: DashMap::new(),
+                panics: Panics::default(),
             }),
         }
     }
@@ -88,7 +92,19 @@ impl Users {
     /// # Errors
     /// As [`Users::page`].
     pub async fn set_read_later(&self, user: UserId, which: Unread) -> Result<(), StoreError> {
-        self.ask(user, || SetReadLater(which.clone())).await
+        let (users, (told, answer)) = (self.clone(), oneshot::channel());
+        // A task of its own: whoever asked may go away when the promise is on disk, and it is kept all the same.
+        actix::spawn(async move {
+            let promised = users.ask(user, || SetReadLater(which.clone())).await;
+            let promise = promised.as_ref().ok().copied();
+            // Nobody may wait for the answer any more.
+            let _ = told.send(promised.map(drop));
+            if let Some(promise) = promise {
+                users.keep(promise, Receipts { user, which }).await;
+            }
+        });
+        // The task ends early only when the worker does.
+        answer.await.unwrap_or(Err(StoreError::Overloaded))
     }
 
     /// Goes on with what was promised before the last stop.
@@ -97,10 +113,32 @@ impl Users {
     /// [`StoreError`] if the promises can not be read.
     pub fn keep_promises(&self) -> Result<(), StoreError> {
         for (promise, receipts) in self.inner.store.promised()? {
-            let address = self.actor(receipts.user);
-            actix::spawn(async move { address.send(KeepPromise { promise, receipts }).await });
+            let users = self.clone();
+            actix::spawn(async move { users.keep(promise, receipts).await });
         }
         Ok(())
+    }
+
+    /// Has a promise kept, whatever becomes of the actors that do it. Should the process end first, the promise is on
+    /// disk and kept at the next start.
+    async fn keep(&self, promise: Seq, receipts: Receipts) {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let keep = KeepPromise {
+                promise,
+                receipts: receipts.clone(),
+            };
+            let kept = match self.actor(receipts.user) {
+                Ok(actor) => actor.send(keep).await.is_ok(),
+                Err(_) => false,
+            };
+            if kept {
+                return;
+            }
+            tracing::warn!(user = receipts.user.0, "promised receipts wait");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(10));
+        }
     }
 
     async fn ask<M, T>(&self, user: UserId, message: impl Fn() -> M) -> Result<T, StoreError>
@@ -111,7 +149,7 @@ impl Users {
         <User as actix::Actor>::Context: ToEnvelope<User, M>,
     {
         for _ in 0..TRIES {
-            match self.actor(user).send(message()).await {
+            match self.actor(user)?.send(message()).await {
                 Ok(result) => return result,
                 Err(MailboxError::Closed | MailboxError::Timeout) => {}
             }
@@ -119,18 +157,30 @@ impl Users {
         Err(StoreError::Overloaded)
     }
 
-    /// The user's actor. One that is still listed but gone has died of a panic.
-    fn actor(&self, user: UserId) -> Addr<User> {
-        match self.inner.active.entry(user) {
-            dashmap::Entry::Occupied(entry) if entry.get().connected() => entry.get().clone(),
-            dashmap::Entry::Occupied(mut entry) => {
-                metrics::counter!("fanfare_actor_respawns_total", "actor" => "user").increment(1);
-                let address = self.start(user);
-                entry.insert(address.clone());
-                address
+    /// The user's actor. One that let itself go is no longer listed: one that is listed but gone has panicked.
+    fn actor(&self, user: UserId) -> Result<Addr<User>, StoreError> {
+        let Inner { active, panics, .. } = &*self.inner;
+        let vacant = match active.entry(user) {
+            dashmap::Entry::Occupied(listed) if listed.get().connected() => {
+                return Ok(listed.get().clone());
             }
-            dashmap::Entry::Vacant(entry) => entry.insert(self.start(user)).clone(),
+            dashmap::Entry::Occupied(dead) => {
+                tracing::error!(user = user.0, "a user's actor panicked");
+                panics.note(user, Instant::now());
+                dead.remove();
+                return self.actor(user);
+            }
+            dashmap::Entry::Vacant(vacant) => vacant,
+        };
+        let lately = panics.lately(user, Instant::now());
+        if lately >= limits::PANICS {
+            let reason = format!("the history of user {user} fails again and again");
+            return Err(StoreError::Failed(reason));
         }
+        if lately > 0 {
+            metrics::counter!("fanfare_actor_respawns_total", "actor" => "user").increment(1);
+        }
+        Ok(vacant.insert(self.start(user)).clone())
     }
 
     fn start(&self, user: UserId) -> Addr<User> {
@@ -139,22 +189,10 @@ impl Users {
         User::start_in_arbiter(&self.inner.arbiters[arbiter].clone(), move |_| {
             let (store, dispatchers) = (inner.store.clone(), inner.dispatchers.clone());
             let (clock, idle_after) = (inner.clock, inner.idle_after);
-            // A newer actor of the same user may have taken the place: only one that is gone is taken out.
-            let forget = move || {
-                drop(
-                    inner
-                        .active
-                        .remove_if(&user, |_, address| !address.connected()),
-                )
-            };
-            User::new(
-                user,
-                store,
-                dispatchers,
-                clock,
-                idle_after,
-                Box::new(forget),
-            )
+            let leave: Leave = Box::new(move |own| {
+                drop(inner.active.remove_if(&user, |_, listed| listed == own));
+            });
+            User::new(user, store, dispatchers, clock, idle_after, leave)
         })
     }
 }

@@ -31,9 +31,9 @@ pub struct CountUnread;
 #[rtype(result = "Result<Vec<MessageId>, StoreError>")]
 pub struct SetRead(pub Unread);
 
-/// Make receipts soon; answered when the promise is on disk.
+/// Promise receipts; answered when the promise is on disk. Whoever asked has it kept, by [`KeepPromise`].
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(), StoreError>")]
+#[rtype(result = "Result<Seq, StoreError>")]
 pub struct SetReadLater(pub Unread);
 
 /// Make the receipts that were promised.

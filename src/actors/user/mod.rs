@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext as _, AsyncContext as _, AtomicResponse, Context, Handler, WrapFuture as _,
+    Actor, ActorContext as _, Addr, AsyncContext as _, AtomicResponse, Context, Handler,
+    WrapFuture as _,
 };
 use tokio::time::Instant;
 
@@ -32,9 +33,27 @@ pub struct User {
     core: Rc<Core>,
     idle_after: Duration,
     last_used: Instant,
-    /// Promised receipts being made: not idle as long as there are any.
-    promises: usize,
-    on_stop: Option<Box<dyn FnOnce()>>,
+    leave: Option<Leave>,
+    _counted: Counted,
+}
+
+/// Takes an actor that lets itself go, and no other, out of the list of active ones.
+pub type Leave = Box<dyn FnOnce(&Addr<User>)>;
+
+/// An active actor in the metrics, also if it ends by a panic.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metrics::gauge!("fanfare_actors", "actor" => "user").increment(1);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!("fanfare_actors", "actor" => "user").decrement(1);
+    }
 }
 
 /// What an operation works with while it waits for the store. Operations run one after the other.
@@ -47,14 +66,14 @@ struct Core {
 }
 
 impl User {
-    /// The actor of a user; `on_stop` is called when it lets itself go.
+    /// The actor of a user; `leave` is called when it lets itself go.
     pub fn new(
         user: UserId,
         store: Arc<dyn HistoryStore>,
         dispatchers: Dispatchers,
         clock: Clock,
         idle_after: Duration,
-        on_stop: Box<dyn FnOnce()>,
+        leave: Leave,
     ) -> Self {
         let core = Core {
             user,
@@ -67,8 +86,8 @@ impl User {
             core: Rc::new(core),
             idle_after,
             last_used: Instant::now(),
-            promises: 0,
-            on_stop: Some(on_stop),
+            leave: Some(leave),
+            _counted: Counted::new(),
         }
     }
 
@@ -90,18 +109,10 @@ impl Actor for User {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(limits::USER_MAILBOX);
-        metrics::gauge!("fanfare_actors", "actor" => "user").increment(1);
         ctx.run_interval(self.idle_after, |_, ctx| {
             // A full mailbox means that it is not idle.
             let _ = ctx.address().try_send(IdleTick);
         });
-    }
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        metrics::gauge!("fanfare_actors", "actor" => "user").decrement(1);
-        if let Some(on_stop) = self.on_stop.take() {
-            on_stop();
-        }
     }
 }
 
@@ -109,7 +120,11 @@ impl Handler<IdleTick> for User {
     type Result = ();
 
     fn handle(&mut self, _: IdleTick, ctx: &mut Self::Context) {
-        if self.promises == 0 && self.last_used.elapsed() >= self.idle_after {
+        if self.last_used.elapsed() >= self.idle_after {
+            // First off the list, so that nobody takes it for one that panicked.
+            if let Some(leave) = self.leave.take() {
+                leave(&ctx.address());
+            }
             ctx.stop();
         }
     }
@@ -161,24 +176,12 @@ impl Handler<SetRead> for User {
 }
 
 impl Handler<SetReadLater> for User {
-    type Result = AtomicResponse<Self, Result<(), StoreError>>;
+    type Result = AtomicResponse<Self, Result<Seq, StoreError>>;
 
-    fn handle(
-        &mut self,
-        SetReadLater(which): SetReadLater,
-        ctx: &mut Self::Context,
-    ) -> Self::Result {
-        let address = ctx.address();
+    fn handle(&mut self, SetReadLater(which): SetReadLater, _: &mut Self::Context) -> Self::Result {
         self.alone(|core| async move {
-            let receipts = Receipts {
-                user: core.user,
-                which,
-            };
-            let promise = core.store.promise(receipts.clone()).await?;
-            // Not waited for, and behind what was asked before it. Should the actor end first, the promise is
-            // on disk and kept at the next start.
-            actix::spawn(async move { address.send(KeepPromise { promise, receipts }).await });
-            Ok(())
+            let user = core.user;
+            core.store.promise(Receipts { user, which }).await
         })
     }
 }
@@ -281,3 +284,6 @@ impl Core {
 pub fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_secs(at.secs())
 }
+
+#[cfg(test)]
+mod tests;

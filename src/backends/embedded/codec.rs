@@ -6,19 +6,16 @@
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
 
+use crate::config::limits::RECORD_BYTES;
 use crate::domain::{StoreError, Timestamp};
 
 /// Format of everything written by this version. A newer one is refused, an older one would be converted here.
 pub(super) const VERSION: u8 = 1;
 
-/// Largest record, in bytes: a message of 1 MiB with its attributes and some room. A forged length beyond
-/// this is an error before anything is allocated.
-const LIMIT: usize = 4 << 20;
-
 const HEADER: usize = 9;
 
-const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> =
-    bincode::config::standard().with_limit::<LIMIT>();
+const CONFIG: Configuration<LittleEndian, Varint, Limit<RECORD_BYTES>> =
+    bincode::config::standard().with_limit::<RECORD_BYTES>();
 
 /// When a row that stays until it is removed expires.
 pub(super) const NEVER: Timestamp = Timestamp(u64::MAX);

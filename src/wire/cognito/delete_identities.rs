@@ -8,13 +8,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::Grant;
+use crate::config::limits::cognito::IDENTITIES;
 use crate::domain::{IdentityId, StoreError};
 use crate::wire::json11::{self, Fault};
 
 use super::{CognitoState, invalid, parse_identity, required};
-
-/// The most identities of one call.
-const IDENTITIES: usize = 60;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -9,14 +9,12 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
 use crate::auth::{Caller, Grant};
+use crate::config::limits::cognito::LOGINS;
 use crate::domain::Timestamp;
 use crate::domain::session::Session;
 use crate::wire::json11::{self, Fault};
 
 use super::{CognitoState, PROVIDER, epoch_seconds, invalid, required};
-
-/// The most logins of one call.
-const LOGINS: usize = 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -13,6 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::auth::{Access, Grant};
+use crate::config::limits::cognito as limits;
 use crate::domain::session::Session;
 use crate::domain::{Clock, IdentityId, SessionKey, StoreError, Timestamp};
 
@@ -29,9 +30,6 @@ pub mod list_identity_pools;
 mod tests;
 
 const TARGET_PREFIX: &str = "AWSCognitoIdentityService.";
-
-/// The longest body that is read: ten login tokens of 50,000 characters, the most that AWS takes.
-const BODY_LIMIT_BYTES: usize = 1024 * 1024;
 
 /// The login provider whose tokens are session tokens.
 pub const PROVIDER: &str = "fanfare";
@@ -123,7 +121,7 @@ impl RpcWire for Wire {
     }
 
     fn body_limit_bytes(&self) -> usize {
-        BODY_LIMIT_BYTES
+        limits::BODY_BYTES
     }
 
     fn claims(&self, inbound: &Inbound) -> bool {

@@ -15,6 +15,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::sigv4::{self, AuthError};
 use crate::auth::{Access, Authenticator, Caller, Unauthenticated};
+use crate::config::limits::http as limits;
 
 use super::{Inbound, Operation, Params, Refusal, Route};
 
@@ -61,11 +62,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            header_bytes: 16 * 1024,
-            header_count: 100,
-            rest_query_bytes: 8 * 1024,
-            rest_body_bytes: 2 * 1024 * 1024,
-            body_patience: Duration::from_secs(30),
+            header_bytes: limits::HEADER_BYTES,
+            header_count: limits::HEADERS,
+            rest_query_bytes: limits::REST_QUERY_BYTES,
+            rest_body_bytes: limits::REST_BODY_BYTES,
+            body_patience: limits::BODY_PATIENCE,
         }
     }
 }

@@ -12,6 +12,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 
 use crate::auth::Access;
+use crate::config::limits;
 
 use super::front::{Refuser, RpcWire};
 use super::json11::{self, Fault};
@@ -33,9 +34,6 @@ mod tests;
 pub use stream::{Limits, SequenceNumber, ShardNo, Stream};
 
 const TARGET_PREFIX: &str = "Kinesis_20131202.";
-
-/// The longest body that is read: 10 MiB of records in base 64, and room for the JSON around them.
-const BODY_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
 /// A record on its way in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +112,7 @@ impl RpcWire for Wire {
     }
 
     fn body_limit_bytes(&self) -> usize {
-        BODY_LIMIT_BYTES
+        limits::kinesis::BODY_BYTES
     }
 
     fn claims(&self, inbound: &Inbound) -> bool {

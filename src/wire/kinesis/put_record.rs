@@ -9,13 +9,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::config::limits::kinesis::PARTITION_KEY_CHARS;
 use crate::wire::json11::{self, Fault};
 
 use super::stream::{Stream, hash_key, violates};
 use super::{IngestError, IngestRecord, KinesisState, ShardNo};
-
-/// Longest partition key, in characters.
-const PARTITION_KEY_CHARS: usize = 256;
 
 /// A record as sent.
 #[derive(Debug, Deserialize)]

@@ -3,6 +3,7 @@
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
+use crate::config::limits::kinesis as limits;
 use crate::domain::Timestamp;
 use crate::wire::json11::Fault;
 
@@ -48,9 +49,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            record_bytes: 1024 * 1024,
-            call_bytes: 10 * 1024 * 1024,
-            call_records: 500,
+            record_bytes: limits::RECORD_BYTES,
+            call_bytes: limits::CALL_BYTES,
+            call_records: limits::CALL_RECORDS,
         }
     }
 }

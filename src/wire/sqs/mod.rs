@@ -27,7 +27,7 @@ pub mod answer;
 pub mod error;
 pub mod xml;
 
-pub mod limits;
+pub use crate::config::limits::sqs as limits;
 
 pub mod attributes;
 pub mod batch;
