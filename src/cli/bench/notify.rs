@@ -1,9 +1,11 @@
 //! `fanfare bench notify`: durable messages to one session, beside requests that are only verified.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::connection::Connection;
 use super::load::{Slot, drive};
 use super::report::{Goal, Report};
 use super::sessions::{Place, message, notify_one};
@@ -37,19 +39,16 @@ pub(super) async fn run(args: &NotifyArgs, server: &Server) -> anyhow::Result<Re
     let slot_time = args.rounds.slot_time(2);
     let progress = Progress::steps(args.rounds.rounds + 1, "rounds");
     for round in 0..=args.rounds.rounds {
-        // A session of its own for each round: neither its queue nor its user's history grows from round to round.
-        let place = Place::fresh();
-        place.create(&mut connections[0]).await?;
-        let path = place.notify_path();
+        let target = Target::create(&mut connections[0], slot_time).await?;
         let verified = drive(&mut connections, slot_time, async |connection| {
             connection.call(&verify_call).await.map(drop)
         })
         .await?;
         let notified = drive(&mut connections, slot_time, async |connection| {
-            notify_one(connection, &path, &message).await
+            notify_one(connection, target.next(), &message).await
         })
         .await?;
-        place.destroy(&mut connections[0]).await?;
+        target.destroy(&mut connections[0]).await?;
         progress.inc(1);
         // The first round opens the connections and warms the server.
         if round > 0 {
@@ -67,6 +66,50 @@ pub(super) async fn run(args: &NotifyArgs, server: &Server) -> anyhow::Result<Re
     let what = "durable notify ÷ signature only, requests per second";
     report.ratio_of_rounds(what, ratios, Goal::AtLeast(0.5));
     Ok(report)
+}
+
+/// One session at a time, and a fresh one before the queue of the last is full: a full queue refuses.
+struct Target {
+    places: Vec<Place>,
+    paths: Vec<String>,
+    posted: Cell<usize>,
+}
+
+impl Target {
+    /// Half of what a session's queue may hold by default.
+    const POSTS_PER_SESSION: usize = 50_000;
+
+    /// More than any server does on the machine of its load generator.
+    const POSTS_PER_SECOND: f64 = 200_000.0;
+
+    /// Prepares as many sessions as can be needed in a slot, so that none has to be created while it lasts.
+    async fn create(connection: &mut Connection, slot_time: Duration) -> anyhow::Result<Self> {
+        let posts = Self::POSTS_PER_SECOND * slot_time.as_secs_f64();
+        let sessions = posts as usize / Self::POSTS_PER_SESSION + 1;
+        let places: Vec<Place> = (0..sessions).map(|_| Place::fresh()).collect();
+        for place in &places {
+            place.create(connection).await?;
+        }
+        Ok(Self {
+            paths: places.iter().map(Place::notify_path).collect(),
+            places,
+            posted: Cell::new(0),
+        })
+    }
+
+    /// Where the next message goes.
+    fn next(&self) -> &str {
+        let posted = self.posted.replace(self.posted.get() + 1);
+        let last = self.paths.len() - 1;
+        &self.paths[last.min(posted / Self::POSTS_PER_SESSION)]
+    }
+
+    async fn destroy(self, connection: &mut Connection) -> anyhow::Result<()> {
+        for place in &self.places {
+            place.destroy(connection).await?;
+        }
+        Ok(())
+    }
 }
 
 impl Rounds {
