@@ -129,7 +129,8 @@ def test_a_task_can_be_cancelled_and_runs_alone(sqs, pair):
         "InvalidParameterValue",
         sqs.start_message_move_task,
         status=400,
-        message="There is already a task running. Only one active task is allowed for a source queue arn at a given time.",
+        message="There is already a task running. Only one active task is allowed for a source queue arn at a "
+        "given time.",
         SourceArn=arn(sqs, dead),
     )
     sqs.cancel_message_move_task(TaskHandle=handle)
