@@ -15,6 +15,8 @@ use crate::domain::{AccountId, IdentityId, QueueName, SessionId, SessionKey, Tim
 use crate::wire::Refusal;
 use crate::wire::front::Exposed;
 
+mod limits;
+
 /// Everything that anyone may call.
 const PUBLIC: [&str; 7] = [
     "/docs",

@@ -233,4 +233,17 @@ mod tests {
         assert_eq!(get(&mut attempts, 400), None);
         assert_eq!(attempts.until(), None);
     }
+
+    #[test]
+    fn of_too_many_attempts_the_oldest_is_forgotten() {
+        let mut attempts = Attempts::default();
+        let now = Timestamp::from_secs(1);
+        for n in 0..=limits::REMEMBERED_ATTEMPTS {
+            attempts.note(n.to_string().into(), vec![(Seq(n as u64), 0)], now);
+            let expect = (n < limits::REMEMBERED_ATTEMPTS).then(|| vec![(Seq(0), 0)]);
+            let first = attempts.get("0", now).map(|attempt| attempt.handed);
+            assert_eq!(first, expect, "{n}");
+        }
+        assert!(attempts.get("1", now).is_some());
+    }
 }
