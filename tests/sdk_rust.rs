@@ -111,7 +111,10 @@ async fn a_message_is_sent_received_hidden_and_deleted() {
     let found = given.sqs.get_queue_url().queue_name("plain").send().await;
     assert_eq!(found.unwrap().queue_url.unwrap(), url);
     let listed = given.sqs.list_queues().queue_name_prefix("pl").send().await;
-    assert_eq!(listed.unwrap().queue_urls.unwrap(), std::slice::from_ref(&url));
+    assert_eq!(
+        listed.unwrap().queue_urls.unwrap(),
+        std::slice::from_ref(&url)
+    );
 
     let attribute = MessageAttributeValue::builder()
         .data_type("String")
