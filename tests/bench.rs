@@ -139,7 +139,7 @@ fn what_cannot_be_measured_is_said() {
     };
     // Nobody listens on the port of "discard" any more.
     let (code, errors) = run(&["queue", "--endpoint", "http://127.0.0.1:9"]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(69));
     assert!(errors.contains("http://127.0.0.1:9"), "{errors}");
 
     let server = Server::start();
@@ -150,7 +150,7 @@ fn what_cannot_be_measured_is_said() {
         "--secret-key",
         "wrong",
     ]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(77));
     assert!(errors.contains("403"), "{errors}");
 
     assert_eq!(run(&["notify", "--duration", "0"]).0, Some(2));

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::sign::{Call, Keys, Signer};
+use crate::cli::client::CallError;
 
 /// Longer than any long poll and any answer that is worth measuring.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -70,19 +71,24 @@ impl Connection {
     /// Signs and sends a call; answers the body of its answer.
     ///
     /// # Errors
-    /// Any status but 200, told with its body; no connection; no answer in time.
+    /// [`CallError`]: no connection, keys that are not accepted, any other status but 200 (told with its body). No
+    /// answer in time.
     pub(super) async fn call(&mut self, call: &Call<'_>) -> anyhow::Result<Bytes> {
         let sent = tokio::time::timeout(PATIENCE, self.exchange(call)).await;
         let place = || format!("{}{}", self.endpoint, call.path);
         let (status, body) = sent
             .with_context(|| format!("{} does not answer", place()))?
             .with_context(place)?;
-        if status != StatusCode::OK {
-            let text = String::from_utf8_lossy(&body);
-            let target = call.target.unwrap_or("POST");
-            bail!("{target} {} answered {status}: {text}", place());
+        if status == StatusCode::OK {
+            return Ok(body);
         }
-        Ok(body)
+        let operation = call.target.unwrap_or("POST");
+        let text = String::from_utf8_lossy(&body);
+        let told = format!("{operation} {} answered {status}: {text}", place());
+        Err(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallError::Denied(told).into(),
+            _ => CallError::Refused(told).into(),
+        })
     }
 
     async fn exchange(&mut self, call: &Call<'_>) -> anyhow::Result<(StatusCode, Bytes)> {
@@ -109,7 +115,11 @@ impl Connection {
 
 impl Endpoint {
     async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let stream = stream.map_err(|error| CallError::Unreachable {
+            endpoint: self.to_string(),
+            reason: error.to_string(),
+        })?;
         stream.set_nodelay(true)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends by itself when the sender is dropped or the server closes; what went wrong, the caller is told.

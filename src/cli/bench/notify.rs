@@ -3,14 +3,16 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use super::connection::Connection;
 use super::load::{Slot, drive};
 use super::report::{Goal, Report};
 use super::sessions::{Place, message, notify_one};
 use super::sign::Call;
 use super::{Progress, Rounds, Server};
+use crate::cli::client::CallError;
+
+const NO_BASELINE: &str =
+    "there is nothing to compare with: start the server with FANFARE_BENCH_ENABLED=true";
 
 /// Durable notifications to one session per second, beside requests that are only verified and answered.
 ///
@@ -30,9 +32,12 @@ pub(super) async fn run(args: &NotifyArgs, server: &Server) -> anyhow::Result<Re
     let mut connections = server.connections(args.rounds.connections);
     let message = message(args.size);
     let verify_call = Call::rest("/bench/verify", &message);
-    connections[0].call(&verify_call).await.context(
-        "there is no baseline to compare with: start the server with FANFARE_BENCH_ENABLED=true",
-    )?;
+    if let Err(error) = connections[0].call(&verify_call).await {
+        return Err(match error.downcast_ref() {
+            Some(CallError::Refused(_)) => error.context(NO_BASELINE),
+            _ => error,
+        });
+    }
 
     let (mut verify, mut notify) = (Slot::new(), Slot::new());
     let mut ratios = Vec::new();
@@ -121,6 +126,6 @@ impl Rounds {
     pub(super) fn describe(&self, report: &mut Report, slot_time: Duration) {
         report.setting("connections", self.connections);
         report.setting("rounds", self.rounds);
-        report.setting("seconds per slot", slot_time.as_secs_f64());
+        report.setting("ms per slot", slot_time.as_millis() as u64);
     }
 }

@@ -1,6 +1,7 @@
 //! What a benchmark found: a table for people, one JSON object for scripts.
 
 use std::fmt;
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -123,11 +124,15 @@ impl Report {
     }
 
     /// Prints the table, or one line of JSON.
+    ///
+    /// # Errors
+    /// Standard output fails.
     pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
+        let mut output = io::stdout().lock();
         if json {
-            println!("{}", serde_json::to_string(self)?);
+            writeln!(output, "{}", serde_json::to_string(self)?)?;
         } else {
-            print!("{self}");
+            write!(output, "{self}")?;
         }
         Ok(())
     }
@@ -137,7 +142,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.bench, self.endpoint)?;
         for (name, value) in &self.settings {
-            write!(f, ", {name} {value}")?;
+            match value {
+                Value::String(text) => write!(f, ", {name} {text}")?,
+                other => write!(f, ", {name} {other}")?,
+            }
         }
         writeln!(f, "\non {}\n", self.machine)?;
         let width = self
@@ -216,6 +224,7 @@ mod tests {
         }
         let mut report = Report::new("notify", &"http://h:1");
         report.setting("connections", 64);
+        report.setting("dir", "./data");
         report.rate("verify", &slot);
         report.latencies("one", &slot.latencies);
         report.ratio_of_rounds("a ÷ b", vec![0.4, 0.613, 0.5], Goal::AtLeast(0.5));
@@ -229,7 +238,7 @@ mod tests {
         let text = report().to_string();
         let (head, rest) = text.split_once("\n\n").unwrap();
         assert!(
-            head.starts_with("notify of http://h:1, connections 64\non "),
+            head.starts_with("notify of http://h:1, connections 64, dir ./data\non "),
             "{head}"
         );
         let expect = "            count per second     p50 ms     p99 ms     max ms\n\
