@@ -409,7 +409,7 @@ async fn of_a_receipt() {
             .sqs(&operator(), "GetQueueAttributes", &ask)
             .await
             .json();
-        if answer["Attributes"]["ApproximateNumberOfMessages"] == (count + 2).to_string() {
+        if answer["Attributes"]["ApproximateNumberOfMessages"] == json!((count + 2).to_string()) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
