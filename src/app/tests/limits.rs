@@ -404,12 +404,13 @@ async fn of_a_receipt() {
     // Two batches, a message for each.
     let ask =
         json!({"QueueUrl": session["sqsUrl"], "AttributeNames": ["ApproximateNumberOfMessages"]});
+    let expect = (count + 2).to_string();
     for _ in 0..200 {
         let answer = given
             .sqs(&operator(), "GetQueueAttributes", &ask)
             .await
             .json();
-        if answer["Attributes"]["ApproximateNumberOfMessages"] == json!((count + 2).to_string()) {
+        if answer["Attributes"]["ApproximateNumberOfMessages"] == *expect {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
