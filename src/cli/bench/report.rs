@@ -173,7 +173,9 @@ impl fmt::Display for Report {
                 measure.max_ms
             )?;
         }
-        writeln!(f)?;
+        if width > 0 {
+            writeln!(f)?;
+        }
         self.ratios
             .iter()
             .try_for_each(|ratio| writeln!(f, "{ratio}"))
