@@ -60,7 +60,7 @@ pub(in super::super) enum Standing {
     InFlight,
 }
 
-/// What [`State::pick`] found.
+/// What [`super::State::pick`] found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Picked {
     /// To hand out, in order.
