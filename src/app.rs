@@ -311,7 +311,6 @@ fn dispatchers(
     Dispatchers::new(Neighbours {
         routes,
         registry: store.clone(),
-        catalog: store.clone(),
         queues: store.clone(),
         history: Historians::new(store.clone()),
         clock,

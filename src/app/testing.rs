@@ -73,7 +73,6 @@ impl Composed {
         Neighbours {
             routes: Arc::new(Routes::default()),
             registry,
-            catalog: self.core.store.clone(),
             queues: self.core.store.clone(),
             history: Historians::new(self.history()),
             clock: self.core.clock,

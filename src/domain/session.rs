@@ -122,6 +122,8 @@ pub struct SessionRoute {
     pub user: Option<UserId>,
     /// Number of its queue.
     pub queue: QueueNo,
+    /// Name of its queue.
+    pub queue_name: QueueName,
     /// How long messages wait in its queue.
     pub retention: Duration,
 }
@@ -133,6 +135,7 @@ impl Session {
             key: self.key.clone(),
             user: self.user,
             queue: self.queue,
+            queue_name: self.queue_name.clone(),
             retention: self.retention,
         }
     }

@@ -8,12 +8,11 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler, MailboxError, ResponseFuture};
 use bytes::Bytes;
 use futures_util::future::{self, OptionFuture};
-use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
-use crate::backends::{Commit, QueueCatalog, QueueStore, Recipients, SessionRegistry};
+use crate::backends::{Commit, QueueStore, Recipients, SessionRegistry};
 use crate::config::limits;
 use crate::domain::history::{Audience, NewEntry};
+use crate::domain::ids::unique_id;
 use crate::domain::message::NewMessage;
 use crate::domain::{
     Clock, MessageId, QueueName, QueueNo, Seq, SessionId, StoreError, Target, Timestamp, UserId,
@@ -38,8 +37,6 @@ pub struct Neighbours {
     pub routes: Arc<Routes>,
     /// Sessions by id.
     pub registry: Arc<dyn SessionRegistry>,
-    /// Names of queues.
-    pub catalog: Arc<dyn QueueCatalog>,
     /// Where messages wait.
     pub queues: Arc<dyn QueueStore>,
     /// Who keeps history.
@@ -124,7 +121,7 @@ struct Plan {
 /// A session that a plan reaches directly.
 struct Found {
     queue: QueueNo,
-    name: Option<QueueName>,
+    name: QueueName,
     session: SessionId,
     retention: Duration,
 }
@@ -184,7 +181,7 @@ impl Neighbours {
             return None;
         }
         let message = NewMessage {
-            id: Uuid::new_v4(),
+            id: unique_id(),
             body,
             seal: true,
             sent: now,
@@ -274,11 +271,7 @@ impl Neighbours {
                 continue;
             }
             if plan.names.len() < limits::ANSWERED_QUEUE_URLS {
-                let name = match found.name {
-                    Some(name) => Some(name),
-                    None => self.catalog.get(found.queue)?.map(|queue| queue.name),
-                };
-                plan.names.extend(name);
+                plan.names.push(found.name);
             }
             queues.push((found.queue, now.plus(found.retention)));
         }
@@ -308,7 +301,7 @@ impl Neighbours {
         sessions
             .map(|session| Found {
                 queue: session.queue,
-                name: None,
+                name: session.name,
                 session: session.session,
                 retention: session.retention,
             })
@@ -336,7 +329,7 @@ impl Neighbours {
         users.dedup();
         let found = sessions.into_iter().map(|session| Found {
             queue: session.queue,
-            name: Some(session.queue_name),
+            name: session.queue_name,
             session: session.key.session,
             retention: session.retention,
         });
@@ -346,8 +339,7 @@ impl Neighbours {
 
 /// An id from time and content.
 fn derive_id(posted: &Posted, now: Timestamp) -> MessageId {
-    let nameless = MessageId::parse("-").expect("a dash is a message id");
-    let digest = Sha256::digest(posted.to_json(&nameless));
+    let digest = posted.digest();
     let id = format!("{:x}-{}", now.micros(), hex::encode(&digest[..8]));
     MessageId::parse(&id).expect("hexadecimal digits and a dash are a message id")
 }

@@ -1,9 +1,11 @@
 //! A message as it was posted: a JSON object whose values are kept to the letter.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use crate::config::limits;
 use crate::domain::{AccountId, MessageId, SessionId, Target, UserId};
@@ -153,6 +155,19 @@ impl Posted {
         out
     }
 
+    /// A digest of the content, the same for the same fields in the same order.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        for (name, raw) in &self.fields {
+            // A name or a value may contain any separator but not this one, which JSON text escapes.
+            digest.update(name);
+            digest.update([0]);
+            digest.update(raw.get());
+            digest.update([0]);
+        }
+        digest.finalize().into()
+    }
+
     fn put(&mut self, name: &str, value: &(impl serde::Serialize + ?Sized)) {
         let value =
             serde_json::value::to_raw_value(value).expect("numbers and texts are JSON values");
@@ -164,7 +179,14 @@ impl Posted {
 }
 
 fn push_text(out: &mut String, text: &str) {
-    out.push_str(&serde_json::to_string(text).expect("a text is a JSON value"));
+    let plain = |b: u8| b >= b' ' && b != b'"' && b != b'\\';
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::to_string(text).expect("a text is a JSON value"));
+    }
 }
 
 /// A routing number: an integer, or a text of one, as query strings and old producers send.
@@ -261,19 +283,46 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Strict)
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Strict, A::Error> {
-        let mut seen = std::collections::HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
+        let mut keys: Vec<Cow<'de, str>> = Vec::new();
+        while let Some(Key(key)) = map.next_key()? {
             map.next_value::<Strict>()?;
-            if seen.len() >= limits::MESSAGE_KEYS {
+            if keys.len() >= limits::MESSAGE_KEYS {
                 return Err(A::Error::custom(
                     "more keys than an object of a message may have",
                 ));
             }
-            if let Some(key) = seen.replace(key) {
-                return Err(A::Error::custom(format!("the key {key:?} is given twice")));
+            keys.push(key);
+        }
+        keys.sort_unstable();
+        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(A::Error::custom(format!(
+                "the key {:?} is given twice",
+                pair[0]
+            ))),
+            None => Ok(Strict),
+        }
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrow;
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
             }
         }
-        Ok(Strict)
+        deserializer.deserialize_str(Borrow)
     }
 }
 

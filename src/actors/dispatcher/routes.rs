@@ -8,7 +8,7 @@ use dashmap::DashMap;
 
 use crate::backends::Touched;
 use crate::domain::session::SessionRoute;
-use crate::domain::{AccountId, QueueNo, SessionId, SessionKey, UserId};
+use crate::domain::{AccountId, QueueName, QueueNo, SessionId, SessionKey, UserId};
 
 /// A session of a user, as routing sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct UserSession {
     pub session: SessionId,
     /// Its queue.
     pub queue: QueueNo,
+    /// The queue's name, which answers show.
+    pub name: QueueName,
     /// How long messages wait in the queue.
     pub retention: Duration,
 }
@@ -60,6 +62,7 @@ impl Routes {
                 account: route.key.account,
                 session: route.key.session.clone(),
                 queue: route.queue,
+                name: route.queue_name.clone(),
                 retention: route.retention,
             };
             let mut sessions = self.users.entry(user).or_default();
@@ -133,6 +136,7 @@ mod tests {
             },
             user: user.map(UserId),
             queue: QueueNo(queue),
+            queue_name: QueueName::parse(&format!("q{queue}")).expect("valid"),
             retention: Duration::from_secs(60),
         }
     }
