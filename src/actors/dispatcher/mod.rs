@@ -1,6 +1,7 @@
 //! The dispatcher: turns a target into sessions and users, and hands one shared message to their queues
 //! and their history. One per worker; it never waits for a store or a socket itself.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,7 +144,13 @@ impl Neighbours {
             None => derive_id(&posted, now),
         };
         let json = posted.to_json(&message_id);
-        let body = Bytes::from(ascii_json(&json).into_owned());
+        let (body, text) = match ascii_json(&json) {
+            Cow::Owned(ascii) => (Bytes::from(ascii), Bytes::from(json)),
+            Cow::Borrowed(_) => {
+                let text = Bytes::from(json);
+                (text.clone(), text)
+            }
+        };
         if body.len() > limits::MESSAGE_BYTES {
             return Err(InvalidMessage::TooLong { length: body.len() }.into());
         }
@@ -155,7 +162,7 @@ impl Neighbours {
                 created: now,
                 expires: now.plus(self.user_message_ttl),
                 kind: posted.kind,
-                json: Bytes::from(json),
+                json: text,
             };
             self.history.append(audience, entry)
         });

@@ -8,17 +8,18 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use actix::{Actor, Context, Handler, MailboxError, Message, ResponseFuture};
+use actix::{Actor, Context, Handler, MailboxError, Message, MessageResult};
 
 use crate::actors::per_worker::PerWorker;
-use crate::backends::HistoryStore;
+use crate::backends::{Commit, HistoryStore};
 use crate::config::limits;
-use crate::domain::StoreError;
 use crate::domain::history::{Audience, NewEntry};
+use crate::domain::{Seq, StoreError};
 
-/// Keep an entry.
+/// Keep an entry. The answer is the commit on its way to disk: who asked waits for it together with the
+/// delivery's, and is woken once.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(), StoreError>")]
+#[rtype(result = "Commit<Seq>")]
 pub struct Append {
     /// Who keeps it.
     pub audience: Audience,
@@ -40,15 +41,14 @@ impl Actor for Historian {
 }
 
 impl Handler<Append> for Historian {
-    type Result = ResponseFuture<Result<(), StoreError>>;
+    type Result = MessageResult<Append>;
 
     fn handle(
         &mut self,
         Append { audience, entry }: Append,
         _: &mut Self::Context,
     ) -> Self::Result {
-        let kept = self.store.append(audience, entry);
-        Box::pin(async move { kept.await.map(drop) })
+        MessageResult(self.store.append(audience, entry))
     }
 }
 
@@ -78,7 +78,7 @@ impl Historians {
         let asked = self.workers.here().send(Append { audience, entry });
         async move {
             match asked.await {
-                Ok(result) => result,
+                Ok(commit) => commit.await.map(drop),
                 Err(MailboxError::Closed | MailboxError::Timeout) => Err(StoreError::Overloaded),
             }
         }
