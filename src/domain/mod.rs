@@ -4,10 +4,12 @@ pub mod error;
 pub mod history;
 pub mod ids;
 pub mod message;
+pub mod publication;
 pub mod queue;
 pub mod session;
 pub mod target;
 pub mod time;
+pub mod topic;
 
 pub use error::{QueueError, StoreError};
 pub use ids::{
