@@ -36,8 +36,18 @@ pub struct Publication {
     pub properties: Option<Box<Properties>>,
     /// When it is no longer worth delivering.
     pub expires: Option<Timestamp>,
-    /// Who published it, for `no local`.
-    pub publisher: Option<ClientId>,
+    /// Who published it; `None` for the server itself.
+    pub publisher: Option<Publisher>,
+}
+
+/// Who published a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publisher {
+    /// The client, for `no local`; `None` if it came by HTTP.
+    pub client: Option<ClientId>,
+    /// The principal: a retained message is not delivered any more when its publisher's right to publish it was taken
+    /// away.
+    pub principal: Arc<str>,
 }
 
 /// Properties that are handed on to the receiver as they are (MQTT 5.0 section 3.3.2.3).
