@@ -93,6 +93,9 @@ pub struct Recipient {
 pub struct Placed {
     /// For each recipient in order: its place, or `None` if its queue is full or its session is gone.
     pub places: Vec<Option<Ordinal>>,
+    /// Whether the publisher's packet id was remembered already: the publication is where it was put then, and was not
+    /// put there again.
+    pub repeated: bool,
 }
 
 /// A message in a session's queue.
