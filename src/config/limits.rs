@@ -137,6 +137,16 @@ pub const RECORD_BYTES: usize = 4 << 20;
 
 const _: () = assert!(RECORD_BYTES > 2 * SQS_MESSAGE_BYTES);
 
+/// Bytes of a publication that is stored, with its topic, its properties and one recipient's Subscription Identifiers.
+/// Beyond it the store refuses; `mqtt` must not let a larger one in.
+pub const STORED_PUBLICATION_BYTES: usize = RECORD_BYTES / 2;
+
+/// Bytes of a stored MQTT session: its subscriptions and its will. Beyond it the store refuses.
+pub const STORED_CLIENT_BYTES: usize = RECORD_BYTES - 4096;
+
+const _: () = assert!(STORED_PUBLICATION_BYTES + 4096 < RECORD_BYTES);
+const _: () = assert!(STORED_PUBLICATION_BYTES < STORED_CLIENT_BYTES);
+
 /// What an HTTP request may be, whatever it asks for. All of it ours; beyond it the request is refused before anything is
 /// looked up.
 pub mod http {
