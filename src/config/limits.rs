@@ -38,6 +38,19 @@ pub const HISTORIAN_MAILBOX: usize = 4096;
 /// Requests waiting in a user actor's mailbox; senders wait beyond it.
 pub const USER_MAILBOX: usize = 256;
 
+/// Messages of other workers waiting in a topic actor's mailbox. Beyond it publications of quality of service 0 are dropped and
+/// counted, and others wait.
+pub const TOPIC_MAILBOX: usize = 4096;
+
+/// Publications that one message carries to another worker.
+pub const FAN_OUT_BATCH: usize = 256;
+
+/// Topics whose subscribers a worker remembers; beyond it all are forgotten and found anew.
+pub const CACHED_TOPICS: usize = 65_536;
+
+/// Messages of a session's queue that are with its MQTT client at a time; more are read when some are acknowledged.
+pub const INBOX_MESSAGES: usize = 100;
+
 /// Entries receipted by one commit and named by one receipt message.
 pub const RECEIPT_BATCH: usize = 300;
 
