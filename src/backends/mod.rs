@@ -23,6 +23,7 @@ use crate::domain::{
 pub mod embedded;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod topics;
 
 /// A change on its way to disk. Dropping it does not take the change back.
 pub type Commit<T> = BoxFuture<'static, Result<T, StoreError>>;
