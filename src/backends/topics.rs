@@ -46,7 +46,8 @@ pub trait TopicStore: Send + Sync + 'static {
     /// How many messages wait in a session's queue.
     fn depth(&self, client: ClientNo) -> Result<u64, StoreError>;
 
-    /// QoS 2: the client has the message (PUBREC); from now on only PUBREL is to be sent for it.
+    /// QoS 2: the client has the message (PUBREC); from now on only PUBREL is to be sent for it. It stays in the queue
+    /// until it is done, past its expiry too, without what was published.
     fn received(&self, client: ClientNo, message: Ordinal) -> Commit<()>;
 
     /// The client has acknowledged (PUBACK, PUBCOMP): the messages leave the queue. Not waited for: if it is lost,
@@ -93,6 +94,9 @@ pub struct Recipient {
 pub struct Placed {
     /// For each recipient in order: its place, or `None` if its queue is full or its session is gone.
     pub places: Vec<Option<Ordinal>>,
+    /// Whether the publisher's packet id was remembered already: the publication is where it was put then, and was not
+    /// put there again.
+    pub repeated: bool,
 }
 
 /// A message in a session's queue.

@@ -38,6 +38,19 @@ pub const HISTORIAN_MAILBOX: usize = 4096;
 /// Requests waiting in a user actor's mailbox; senders wait beyond it.
 pub const USER_MAILBOX: usize = 256;
 
+/// Messages of other workers waiting in a topic actor's mailbox. Beyond it publications of quality of service 0 are dropped and
+/// counted, and others wait.
+pub const TOPIC_MAILBOX: usize = 4096;
+
+/// Publications that one message carries to another worker.
+pub const FAN_OUT_BATCH: usize = 256;
+
+/// Topics whose subscribers a worker remembers; beyond it all are forgotten and found anew.
+pub const CACHED_TOPICS: usize = 65_536;
+
+/// Messages of a session's queue that are with its MQTT client at a time; more are read when some are acknowledged.
+pub const INBOX_MESSAGES: usize = 100;
+
 /// Entries receipted by one commit and named by one receipt message.
 pub const RECEIPT_BATCH: usize = 300;
 
@@ -136,6 +149,16 @@ pub const SIGNING_KEYS: usize = 16 * 1024;
 pub const RECORD_BYTES: usize = 4 << 20;
 
 const _: () = assert!(RECORD_BYTES > 2 * SQS_MESSAGE_BYTES);
+
+/// Bytes of a publication that is stored, with its topic, its properties and one recipient's Subscription Identifiers.
+/// Beyond it the store refuses; `mqtt` must not let a larger one in.
+pub const STORED_PUBLICATION_BYTES: usize = RECORD_BYTES / 2;
+
+/// Bytes of a stored MQTT session: its subscriptions and its will. Beyond it the store refuses.
+pub const STORED_CLIENT_BYTES: usize = RECORD_BYTES - 4096;
+
+const _: () = assert!(STORED_PUBLICATION_BYTES + 4096 < RECORD_BYTES);
+const _: () = assert!(STORED_PUBLICATION_BYTES < STORED_CLIENT_BYTES);
 
 /// What an HTTP request may be, whatever it asks for. All of it ours; beyond it the request is refused before anything is
 /// looked up.
