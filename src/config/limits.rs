@@ -218,6 +218,18 @@ pub mod cognito {
     pub const BODY_BYTES: usize = 1024 * 1024;
 }
 
+/// Bounds on MQTT packets. What a packet may have in bytes is a setting.
+pub mod mqtt {
+    /// Bytes of a packet whose sender is not authenticated (RELIABILITY 5); beyond: 0x95 and the connection ends.
+    pub const PRE_AUTH_BYTES: usize = 4096;
+
+    /// User properties of one packet, or of its will; beyond: 0x95 and the connection ends.
+    pub const USER_PROPERTIES: usize = 100;
+
+    /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE; beyond: 0x97 and the connection ends.
+    pub const PACKET_FILTERS: usize = 512;
+}
+
 /// SQS's limits (WIRE 1.4) and our own bounds on what is parsed. Past a limit of SQS's the caller gets SQS's error for it;
 /// past one of ours, a 400.
 pub mod sqs {
