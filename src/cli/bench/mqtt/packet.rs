@@ -430,7 +430,7 @@ mod tests {
         let plain = introduced(V311, true, None);
         assert_eq!(plain, b"\x10\x0e\0\x04MQTT\x04\x02\x04\xb0\0\x02id");
         let expect =
-            b"\x10\x1a\0\x04MQTT\x05\xc0\x04\xb0\x05\x11\0\0\x0e\x10\0\x02id\0\x01u\0\x02pw";
+            b"\x10\x1b\0\x04MQTT\x05\xc0\x04\xb0\x05\x11\0\0\x0e\x10\0\x02id\0\x01u\0\x02pw";
         assert_eq!(introduced(V5, false, Some(("u", "pw"))), expect);
         assert_eq!(
             next(&plain, V5),
