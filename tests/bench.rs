@@ -4,6 +4,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -269,6 +270,51 @@ fn a_broker_is_compared_with_the_least_a_server_can_do() {
     let report = mqtt(&[&["--url", &url, "--pid", &pid, "--limit"] as &[&str], &load].concat());
     check(&report, 2, 3);
     assert_eq!(report["ratios"][2]["goal"]["at_most"], 1.3);
+}
+
+/// Not a benchmark; here, because the minimal server is.
+#[test]
+fn topics_can_be_used_from_a_terminal() {
+    let floor = Floor::start();
+    let url = format!("mqtt://{}", floor.address);
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(FANFARE);
+        command.args(["mqtt", "--broker", &url]).args(arguments);
+        command
+    };
+    let mut subscriber = command(&["sub", "chat/lobby", "--count", "2"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(subscriber.stderr.take().unwrap());
+    let mut line = String::new();
+    errors.read_line(&mut line).unwrap();
+    assert_eq!(line, "subscribed to chat/lobby; Ctrl-C ends\n");
+    for message in [
+        &["pub", "chat/lobby", "{\"a\":1}"] as &[&str],
+        &["pub", "chat/lobby", "two", "--qos", "1"],
+    ] {
+        let output = command(message).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let patience = Instant::now() + Duration::from_secs(20);
+    while subscriber.try_wait().unwrap().is_none() {
+        if Instant::now() > patience {
+            subscriber.kill().unwrap();
+            panic!("the messages did not come");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = subscriber.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"chat/lobby {\"a\":1}\nchat/lobby two\n");
+
+    let refused = command(&["pub", "a/#", "x"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    drop(floor);
+    let nobody = command(&["pub", "a", "x"]).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(69), "{nobody:?}");
 }
 
 #[test]

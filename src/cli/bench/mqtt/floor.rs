@@ -26,11 +26,16 @@ pub(super) struct FloorArgs {
     /// Where to listen; port 0 chooses one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+
+    /// Bytes that are read at once: so much goes out in one write when the publisher runs ahead
+    #[arg(long, value_name = "BYTES", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(64..=65_536))]
+    read: u32,
 }
 
 const LISTENER: Token = Token(usize::MAX);
 
-const BUFFER_BYTES: usize = 64 * 1024;
+/// Room for the start of a packet and for what is read after it.
+const BUFFER_BYTES: usize = 128 * 1024;
 
 /// Serves until the process is ended.
 ///
@@ -42,7 +47,7 @@ pub(super) fn run(args: &FloorArgs) -> anyhow::Result<()> {
     super::crowd::raise_descriptors(0)?;
     println!("listening mqtt {}", listener.local_addr()?);
     io::stdout().flush()?;
-    Floor::new(listener)?.serve()
+    Floor::new(listener, args.read as usize)?.serve()
 }
 
 struct Floor {
@@ -53,6 +58,7 @@ struct Floor {
     free: Vec<usize>,
     subscribers: HashMap<Vec<u8>, Vec<usize>>,
     buffer: Vec<u8>,
+    read_bytes: usize,
     /// Members that have not taken everything yet.
     blocked: usize,
     /// Members to read from when nobody is blocked any more.
@@ -77,7 +83,7 @@ enum Transport {
 }
 
 impl Floor {
-    fn new(mut listener: TcpListener) -> io::Result<Self> {
+    fn new(mut listener: TcpListener, read_bytes: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -88,6 +94,7 @@ impl Floor {
             free: Vec::new(),
             subscribers: HashMap::new(),
             buffer: vec![0; BUFFER_BYTES],
+            read_bytes,
             blocked: 0,
             unread: Vec::new(),
         })
@@ -199,9 +206,10 @@ impl Floor {
             _ => 0,
         };
         let start = kept + carried;
-        let (count, more) = match member.socket.read(&mut buffer[start..]) {
+        let most = buffer.len().min(start + self.read_bytes);
+        let (count, more) = match member.socket.read(&mut buffer[start..most]) {
             Ok(0) => anyhow::bail!("closed"),
-            Ok(count) => (count, start + count == buffer.len()),
+            Ok(count) => (count, start + count == most),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, false),
             Err(error) => return Err(error.into()),
         };
@@ -221,11 +229,11 @@ impl Floor {
         let mut at = 0;
         // Publishes to one topic that lie side by side: they go out together.
         let mut together: Option<(&[u8], std::ops::Range<usize>)> = None;
-        loop {
+        let stays = loop {
             let member = self.members[number].as_mut().context("left")?;
             let Some((packet, length)) = packet::next(&stream[at..], member.version)? else {
                 member.rest.extend_from_slice(&stream[at..]);
-                break;
+                break true;
             };
             let version = member.version;
             match packet {
@@ -265,15 +273,15 @@ impl Floor {
                         .push(number);
                 }
                 Packet::Pingreq => member.answer(packet::pingresp),
-                Packet::Disconnect { .. } => return Ok(false),
+                Packet::Disconnect { .. } => break false,
                 _ => {}
             }
             at += length;
-        }
+        };
         if let Some((topic, range)) = together {
             self.fan_out(topic, &stream[range]);
         }
-        Ok(true)
+        Ok(stays)
     }
 
     fn fan_out(&mut self, topic: &[u8], bytes: &[u8]) {
