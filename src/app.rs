@@ -22,7 +22,7 @@ use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
 use crate::backends::{OnTouched, SessionRegistry};
 use crate::domain::{Clock, StoreError};
 use crate::observe::health::Health;
-use crate::wire::front::{BENCH_ROUTES, Door, Limits, ServeOptions, Traffic, serve};
+use crate::wire::front::{BENCH_ROUTES, Door, Limits, Listener, ServeOptions, Traffic, serve};
 use crate::wire::{cognito, http, kinesis, probes, sqs};
 
 mod settings;
@@ -119,7 +119,8 @@ impl App {
         };
         let door = Arc::new(core.door(&settings, probes));
         let traffic = door.traffic().clone();
-        let server = serve(listener, door, &settings.serve).map_err(refused)?;
+        let listeners = vec![Listener::http(listener)];
+        let server = serve(listeners, &door, &settings.serve).map_err(refused)?;
         let handle = server.handle();
         actix::spawn(server);
         Ok(Self {

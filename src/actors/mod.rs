@@ -7,4 +7,5 @@ pub mod per_worker;
 pub mod queue;
 pub mod registrar;
 pub mod session;
+pub mod topic;
 pub mod user;

@@ -31,6 +31,7 @@ impl Settings {
                 connections_per_worker: config.http.max_connections.div_ceil(threads),
                 keep_alive: config.http.keep_alive,
                 head_patience: config.http.head_timeout,
+                handshake_patience: config.http.head_timeout,
                 shutdown_patience: config.http.drain_timeout,
             },
             limits: Limits {

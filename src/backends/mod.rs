@@ -23,6 +23,7 @@ use crate::domain::{
 pub mod embedded;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod topics;
 
 /// A change on its way to disk. Dropping it does not take the change back.
 pub type Commit<T> = BoxFuture<'static, Result<T, StoreError>>;
@@ -287,11 +288,11 @@ pub enum Touched {
     Everyone,
     /// There is a new broadcast to the account's sessions.
     Account(AccountId),
-    /// A session was created, or refreshed from what it was before.
+    /// A session was created, or refreshed or renewed from what it was before.
     Opened {
         /// As it is now.
         session: SessionRoute,
-        /// As it was, if it was refreshed.
+        /// As it was, if it was refreshed or renewed.
         before: Option<SessionRoute>,
     },
     /// A session is gone.

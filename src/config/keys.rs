@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::limits;
+use figment::value::Value;
+
+use super::{Account, Role, limits};
 
 /// A key's value must pass the check; the words say what passes.
 pub(super) struct Text {
@@ -68,6 +70,11 @@ pub(super) const TEXTS: &[Text] = &[
         check: |text| is_name(&text.replace("{env}", "sixteen_letters_"), 128, "-_."),
     },
     Text {
+        key: "guests.anonymous_policy",
+        allowed: "a policy as JSON, or the path of a file that has one",
+        check: |text| !text.is_empty(),
+    },
+    Text {
         key: "log.format",
         allowed: "text or json",
         check: |text| matches!(text, "text" | "json"),
@@ -76,6 +83,50 @@ pub(super) const TEXTS: &[Text] = &[
         key: "log.filter",
         allowed: "a level (error, warn, info, debug, trace) or target=level pairs separated by commas",
         check: |text| tracing_subscriber::EnvFilter::builder().parse(text).is_ok(),
+    },
+];
+
+/// A key's value is a list whose entries must be readable as what they are; the words say what that is.
+pub(super) struct List {
+    pub(super) key: &'static str,
+    pub(super) allowed: &'static str,
+    pub(super) check: fn(&Value) -> bool,
+}
+
+/// Keys whose values are lists.
+pub(super) const LISTS: &[List] = &[
+    List {
+        key: "guests.allow",
+        allowed: "a list of at most 100 topics of at most 256 characters, such as [\"/game/*\"]",
+        check: |value| {
+            let texts = value.deserialize::<Vec<String>>();
+            texts.is_ok_and(|texts| {
+                texts.len() <= limits::policy::VALUES
+                    && texts
+                        .iter()
+                        .all(|text| (1..=limits::policy::TOPIC_BYTES).contains(&text.len()))
+            })
+        },
+    },
+    List {
+        key: "roles",
+        allowed: "[[roles]] with name (1 to 64 letters, digits and any of + = , . @ - _) and policy",
+        check: |value| {
+            let roles = value.deserialize::<Vec<Role>>();
+            roles.is_ok_and(|roles| roles.iter().all(|role| is_name(&role.name, 64, "+=,.@-_")))
+        },
+    },
+    List {
+        key: "accounts",
+        allowed: "[[accounts]] with username (1 to 128 letters, digits and any of . @ - _), password_hash and policy",
+        check: |value| {
+            let accounts = value.deserialize::<Vec<Account>>();
+            accounts.is_ok_and(|accounts| {
+                accounts
+                    .iter()
+                    .all(|account| is_name(&account.username, 128, ".@-_"))
+            })
+        },
     },
 ];
 

@@ -4,10 +4,13 @@ pub mod error;
 pub mod history;
 pub mod ids;
 pub mod message;
+pub mod policy;
+pub mod publication;
 pub mod queue;
 pub mod session;
 pub mod target;
 pub mod time;
+pub mod topic;
 
 pub use error::{QueueError, StoreError};
 pub use ids::{

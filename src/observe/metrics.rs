@@ -130,6 +130,21 @@ const ALL: &[(&str, Kind, &str)] = &[
         "Writes refused because the disk is nearly full",
     ),
     (
+        "fanfare_store_topic_bodies",
+        Gauge,
+        "Publications stored once for several queues or retained",
+    ),
+    (
+        "fanfare_store_topic_clients",
+        Gauge,
+        "Durable MQTT sessions",
+    ),
+    (
+        "fanfare_store_topic_messages",
+        Gauge,
+        "Messages in the queues of durable MQTT sessions",
+    ),
+    (
         "fanfare_stream_records_skipped_total",
         Counter,
         "Stream records that were no messages",

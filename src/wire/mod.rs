@@ -25,6 +25,8 @@ pub mod inbound;
 
 pub mod json11;
 
+pub mod mqtt;
+
 pub mod probes;
 
 pub mod refusal;
@@ -49,6 +51,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// Who sent it; `None` if the connection ended before that was looked at, and in tests without one.
+    pub peer: Option<std::net::SocketAddr>,
     /// The `Host` header or `:authority`: the host that answers name in URLs they hand out.
     pub host: String,
     /// The whole body.
@@ -69,6 +73,7 @@ impl Call {
             params,
             headers: inbound.headers,
             scheme: inbound.scheme,
+            peer: inbound.peer,
             host: inbound.host,
             body: inbound.body,
             request_id: inbound.request_id,
