@@ -25,6 +25,8 @@ pub mod inbound;
 
 pub mod json11;
 
+pub mod mqtt;
+
 pub mod probes;
 
 pub mod refusal;
