@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::backends::{
-    Change, HistoryStore, QueueCatalog, QueueStore, ReadMark, Recipients, Renewal, SessionRegistry,
-    Touched,
+    Change, Delivery, HistoryStore, QueueCatalog, QueueStore, ReadMark, Receipt, Recipients,
+    Renewal, SessionRegistry, Touched,
 };
 use crate::domain::history::{Audience, NewEntry, Receipts, Unread};
 use crate::domain::message::{MessageState, NewMessage, Origin, QueueSource};
@@ -680,7 +680,13 @@ async fn read_marks_last() {
         origin: Origin::Own,
         expires: NOW.plus(Duration::from_secs(60)),
     };
-    f.store.mark_read(UserId(7), vec![mark]).await.unwrap();
+    let receipt = |marks, notice, keeps| Receipt {
+        marks,
+        notice,
+        keeps,
+    };
+    let read = receipt(vec![mark], None, None);
+    f.store.mark_read(UserId(7), read).await.unwrap();
     let f = f.reopen();
     assert!(f.store.entries(UserId(7), Seq(0), NOW).unwrap()[0].read);
     assert_eq!(
@@ -697,8 +703,16 @@ async fn read_marks_last() {
     let promise = f.store.promise(receipts.clone()).await.unwrap();
     let f = f.reopen();
     assert_eq!(f.store.promised().unwrap(), [(promise, receipts)]);
-    f.store.kept(promise).await.unwrap();
+    let session = f.session(1, "a", Some(7)).await;
+    let notice = Delivery {
+        to: queues(&[session.queue]),
+        message: message("read"),
+    };
+    let kept = receipt(Vec::new(), Some(notice), Some(promise));
+    f.store.mark_read(UserId(7), kept).await.unwrap();
+    let f = f.reopen();
     assert_eq!(f.store.promised().unwrap(), []);
+    assert_eq!(f.texts(&session), ["read"]);
     f.store.forget(UserId(7), vec![seq]).await.unwrap();
     assert!(f.store.entries(UserId(7), Seq(0), NOW).unwrap().is_empty());
 }
