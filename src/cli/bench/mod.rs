@@ -14,6 +14,7 @@ mod machine;
 mod notify;
 mod queue;
 mod report;
+mod restart;
 mod sessions;
 mod sign;
 mod wake;
@@ -81,6 +82,7 @@ enum What {
     Broadcast(broadcast::BroadcastArgs),
     Wake(wake::WakeArgs),
     Idle(idle::IdleArgs),
+    Restart(restart::RestartArgs),
 }
 
 /// How long two kinds of load take turns.
@@ -130,6 +132,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<()> {
             What::Broadcast(args) => broadcast::run(args, &server).await,
             What::Wake(args) => wake::run(args, &server).await,
             What::Idle(args) => idle::run(args, &server).await,
+            What::Restart(args) => restart::run(args, &server).await,
         }
     })?;
     report.print(args.json)
@@ -201,7 +204,13 @@ mod tests {
             panic!("not notify");
         };
         assert!(!args.json);
-        for line in ["queue", "broadcast", "wake", "idle --pid 1"] {
+        for line in [
+            "queue",
+            "broadcast",
+            "wake",
+            "idle --pid 1",
+            "restart --dir x",
+        ] {
             assert!(parse(line).is_ok(), "{line}");
         }
     }
@@ -230,6 +239,8 @@ mod tests {
             "notify --endpoint https://h",
             "queue --against h:1",
             "idle --pid 1 --sessions 0",
+            "restart",
+            "restart --dir x --messages 1",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
