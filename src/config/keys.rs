@@ -34,12 +34,27 @@ pub(super) const TEXTS: &[Text] = &[
         check: |text| is_name(text, 128, "_"),
     },
     Text {
-        key: SECRET_KEY,
+        key: SECRET_KEYS[0],
         allowed: "a text that is not empty",
         check: |text| !text.is_empty(),
     },
     Text {
         key: "operator_secret_key_file",
+        allowed: "a path",
+        check: |text| !text.is_empty(),
+    },
+    Text {
+        key: "operator_access_key_2",
+        allowed: "1 to 128 letters, digits and underscores",
+        check: |text| is_name(text, 128, "_"),
+    },
+    Text {
+        key: SECRET_KEYS[1],
+        allowed: "a text that is not empty",
+        check: |text| !text.is_empty(),
+    },
+    Text {
+        key: "operator_secret_key_2_file",
         allowed: "a path",
         check: |text| !text.is_empty(),
     },
@@ -82,8 +97,8 @@ pub(super) const TEXTS: &[Text] = &[
 /// Keys whose values are `true` or `false`.
 pub(super) const SWITCHES: &[&str] = &["bench.enabled"];
 
-/// The key whose value no message shows.
-pub(super) const SECRET_KEY: &str = "operator_secret_key";
+/// The keys whose values no message shows, and no flag takes.
+pub const SECRET_KEYS: [&str; 2] = ["operator_secret_key", "operator_secret_key_2"];
 
 /// Variables that start like settings and are none: what the command line uses as a client, and what tests of this
 /// program go by. One that ends in `_` stands for all that start with it.
