@@ -7,4 +7,6 @@ pub mod per_worker;
 pub mod queue;
 pub mod registrar;
 pub mod session;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod user;

@@ -410,8 +410,27 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::actors::testing::room;
     use crate::app::testing::Composed;
     use crate::auth::testing::FakeRegistry;
+
+    #[actix::test]
+    async fn so_many_messages_wait_in_the_mailbox() {
+        let composed = Composed::new();
+        let dispatchers = composed.dispatchers();
+        let post = || Dispatch {
+            posted: Posted::parse(b"{}").unwrap(),
+            fallback_id: None,
+        };
+        dispatchers.dispatch(post()).await.unwrap();
+        let room = room(&dispatchers.workers.here(), post);
+        assert!(
+            (0..=1).contains(&(room - limits::DISPATCHER_MAILBOX)),
+            "{room}"
+        );
+        // Who finds no room waits for it.
+        assert!(dispatchers.dispatch(post()).await.is_ok());
+    }
 
     #[actix::test]
     async fn an_actor_that_panics_costs_one_message_and_is_replaced() {

@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
 use super::*;
+use crate::actors::testing::room;
 use crate::app::testing::Composed;
 use crate::backends::testing::Brittle;
 
@@ -207,6 +208,19 @@ async fn a_full_queue_gets_no_receipt_message_and_stops_no_receipt() {
         .rest(&crate::auth::testing::operator(), ("POST", path), "{}")
         .await;
     assert_eq!(post.status, 429, "{}", post.text);
+}
+
+#[actix::test]
+async fn so_many_requests_wait_in_the_mailbox() {
+    let given = given(LONG).await;
+    let (store, dispatchers) = (given.composed.history(), given.composed.dispatchers());
+    let clock = given.composed.clock();
+    let user = User::new(USER, store, dispatchers, clock, LONG, Box::new(|_| {})).start();
+    assert_eq!(user.send(CountUnread).await, Ok(Ok(3)));
+    let room = room(&user, || CountUnread);
+    assert!((0..=1).contains(&(room - limits::USER_MAILBOX)), "{room}");
+    // Who finds no room waits for it.
+    assert_eq!(user.send(CountUnread).await, Ok(Ok(3)));
 }
 
 #[actix::test]

@@ -12,6 +12,7 @@ use crate::backends::{
     Change, Delivery, HistoryStore, QueueCatalog, QueueStore, ReadMark, Receipt, Recipients,
     Renewal, SessionRegistry, Touched,
 };
+use crate::config::limits;
 use crate::domain::history::{Audience, NewEntry, Receipts, Unread};
 use crate::domain::message::{MessageState, NewMessage, Origin, QueueSource};
 use crate::domain::queue::{QueueAttributes, QueueRecord};
@@ -715,6 +716,26 @@ async fn read_marks_last() {
     assert_eq!(f.texts(&session), ["read"]);
     f.store.forget(UserId(7), vec![seq]).await.unwrap();
     assert!(f.store.entries(UserId(7), Seq(0), NOW).unwrap().is_empty());
+}
+
+#[actix_rt::test]
+async fn bodies_beyond_the_limit_are_read_when_they_are_asked_for() {
+    let f = Fixture::new();
+    let queue = f.queue("q").await;
+    let half = "x".repeat(limits::LOADED_BODY_BYTES / 2);
+    for _ in 0..3 {
+        let send = vec![Change::Send(message(&half))];
+        f.store.commit(queue.no, send).await.unwrap();
+    }
+    let source = QueueSource {
+        queue: queue.no,
+        account: None,
+    };
+    let loaded = f.store.load(source, NOW).unwrap().messages;
+    let lengths: Vec<_> = loaded.iter().map(|m| m.message.body.len()).collect();
+    assert_eq!(lengths, [half.len(), half.len(), 0]);
+    let last = f.store.body(queue.no, loaded[2].seq, Origin::Own).unwrap();
+    assert_eq!(last.unwrap(), half);
 }
 
 #[test]

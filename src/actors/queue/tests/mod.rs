@@ -2,6 +2,7 @@
 
 mod fifo;
 mod lifecycle;
+mod limits;
 mod redrive;
 mod session;
 mod standard;
