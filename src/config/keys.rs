@@ -118,3 +118,21 @@ fn is_name(text: &str, most: usize, others: &str) -> bool {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || others.contains(c))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_has_at_most_so_many_characters_with_its_environment() {
+        let prefix = TEXTS
+            .iter()
+            .find(|text| text.key == "sessions.queue_prefix");
+        let fits = prefix.expect("it is a setting").check;
+        let text = |length: usize| "p".repeat(length);
+        let most = limits::QUEUE_PREFIX_CHARACTERS;
+        assert!(fits(&text(most)) && !fits(&text(most + 1)));
+        let with_env = |rest: usize| format!("{{env}}{}", text(rest));
+        assert!(fits(&with_env(most - 16)) && !fits(&with_env(most - 15)));
+    }
+}
