@@ -11,6 +11,22 @@ pub(super) struct Text {
     pub(super) check: fn(&str) -> bool,
 }
 
+const fn access_key(key: &'static str) -> Text {
+    Text {
+        key,
+        allowed: "1 to 128 letters, digits and underscores",
+        check: |text| is_name(text, 128, "_"),
+    }
+}
+
+const fn filled(key: &'static str, allowed: &'static str) -> Text {
+    Text {
+        key,
+        allowed,
+        check: |text| !text.is_empty(),
+    }
+}
+
 /// Keys whose values are texts.
 pub(super) const TEXTS: &[Text] = &[
     Text {
@@ -28,46 +44,18 @@ pub(super) const TEXTS: &[Text] = &[
         allowed: "12 digits (a text: put it in quotes)",
         check: |text| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()),
     },
-    Text {
-        key: "operator_access_key",
-        allowed: "1 to 128 letters, digits and underscores",
-        check: |text| is_name(text, 128, "_"),
-    },
-    Text {
-        key: SECRET_KEYS[0],
-        allowed: "a text that is not empty",
-        check: |text| !text.is_empty(),
-    },
-    Text {
-        key: "operator_secret_key_file",
-        allowed: "a path",
-        check: |text| !text.is_empty(),
-    },
-    Text {
-        key: "operator_access_key_2",
-        allowed: "1 to 128 letters, digits and underscores",
-        check: |text| is_name(text, 128, "_"),
-    },
-    Text {
-        key: SECRET_KEYS[1],
-        allowed: "a text that is not empty",
-        check: |text| !text.is_empty(),
-    },
-    Text {
-        key: "operator_secret_key_2_file",
-        allowed: "a path",
-        check: |text| !text.is_empty(),
-    },
+    access_key("operator_access_key"),
+    filled(SECRET_KEYS[0], "a text that is not empty"),
+    filled("operator_secret_key_file", "a path"),
+    access_key("operator_access_key_2"),
+    filled(SECRET_KEYS[1], "a text that is not empty"),
+    filled("operator_secret_key_2_file", "a path"),
     Text {
         key: "http.listen",
         allowed: "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
         check: |text| text.parse::<SocketAddr>().is_ok(),
     },
-    Text {
-        key: "store.dir",
-        allowed: "a path",
-        check: |text| !text.is_empty(),
-    },
+    filled("store.dir", "a path"),
     Text {
         key: "sessions.queue_prefix",
         allowed: "letters, digits, hyphens, underscores and {env}, at most 36 characters",

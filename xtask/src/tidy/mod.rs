@@ -116,6 +116,14 @@ fn excuse(mut problems: Vec<Problem>, exceptions: &[Exception]) -> Vec<Problem> 
 mod tests {
     use super::*;
 
+    /// A file of a tree that a test makes up.
+    pub(super) fn file(path: &str, text: &str) -> File {
+        File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
     fn problem(rule: &'static str, path: &str) -> Problem {
         Problem {
             rule,

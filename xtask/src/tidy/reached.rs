@@ -151,14 +151,8 @@ fn has_word(code: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::file;
     use super::*;
-
-    fn file(path: &str, text: &str) -> File {
-        File {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
 
     /// What is wrong with these limits, if this is the only other file.
     fn check(limits: &str, path: &str, text: &str, reached: &[(&str, &str)]) -> Vec<String> {

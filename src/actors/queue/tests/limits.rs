@@ -6,8 +6,6 @@ use super::redrive::{ended, source};
 use super::*;
 use crate::backends::{Change, QueueStore};
 use crate::config::limits;
-use crate::domain::ids::unique_id;
-use crate::domain::message::NewMessage;
 
 fn roomy() -> Bench {
     Bench::with(QueuesConfig {
@@ -62,22 +60,7 @@ async fn a_purge_is_committed_in_parts() {
         ..config()
     });
     let queue = bench.queue("q", |_| {}).await;
-    let now = Clock::start().now();
-    let message = NewMessage {
-        id: unique_id(),
-        body: Bytes::new(),
-        seal: false,
-        sent: now,
-        expires: now.plus(LONG * 100),
-        visible_at: now,
-        sender: "me".into(),
-        attributes: Arc::new([]),
-        group: None,
-        dedup: None,
-        trace_header: None,
-        dead_letter_source: None,
-    };
-    let changes = vec![Change::Send(message); limits::PURGE_CHANGES + 1];
+    let changes = vec![Change::Send(stored("a")); limits::PURGE_CHANGES + 1];
     bench.store.commit(queue.no, changes).await.unwrap();
     assert_eq!(
         bench.counts(&queue).await.0,
