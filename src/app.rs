@@ -308,7 +308,6 @@ fn dispatchers(
     routes: Arc<Routes>,
     clock: Clock,
 ) -> Dispatchers {
-    let operator = settings.operators.first();
     Dispatchers::new(Neighbours {
         routes,
         registry: store.clone(),
@@ -316,7 +315,7 @@ fn dispatchers(
         history: Historians::new(store.clone()),
         clock,
         user_message_ttl: settings.user_message_ttl,
-        sender: operator.map_or("", |operator| &operator.access_key).into(),
+        sender: settings.aws_account.as_str().into(),
         queue_limit: settings.session_queue_limit,
     })
 }

@@ -5,7 +5,7 @@ use crate::actors::queue::QueuesConfig;
 use crate::actors::registrar::SessionSettings;
 use crate::auth::{OperatorKey, keys};
 use crate::backends::embedded::{StoreOptions, StoreSizes};
-use crate::config::{Config, OperatorKeys};
+use crate::config::{Config, OperatorKeys, Secret};
 use crate::domain::Clock;
 use crate::wire::front::{Limits, ServeOptions};
 use crate::wire::kinesis;
@@ -21,10 +21,7 @@ impl Settings {
         Self {
             region: config.region.clone(),
             aws_account: config.aws_account.clone(),
-            operators: vec![OperatorKey {
-                access_key: operator.access_key.as_str().into(),
-                secret_key: operator.secret_key.expose().to_owned(),
-            }],
+            operators: operators(operator),
             http_listen: config.http.listen,
             serve: ServeOptions {
                 workers: threads,
@@ -52,6 +49,18 @@ impl Settings {
             bench: config.bench.enabled,
         }
     }
+}
+
+/// The first pair, and the second if there is one.
+fn operators(keys: &OperatorKeys) -> Vec<OperatorKey> {
+    let key = |access_key: &str, secret_key: &Secret| OperatorKey {
+        access_key: access_key.into(),
+        secret_key: secret_key.expose().to_owned(),
+    };
+    let first = key(&keys.access_key, &keys.secret_key);
+    let second = keys.second.as_ref();
+    let second = second.map(|pair| key(&pair.access_key, &pair.secret_key));
+    [first].into_iter().chain(second).collect()
 }
 
 fn store(config: &Config) -> StoreOptions {

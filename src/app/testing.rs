@@ -41,8 +41,14 @@ impl Answer {
 
 impl Composed {
     pub(crate) fn new() -> Self {
+        Self::tuned(|_| {})
+    }
+
+    /// With other settings.
+    pub(crate) fn tuned(tune: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = settings(&dir);
+        let mut settings = settings(&dir);
+        tune(&mut settings);
         let core = Core::start(&settings, Arc::new(|error| panic!("{error}"))).unwrap();
         let probes = probes::ProbeState {
             health: core.health(),

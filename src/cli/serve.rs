@@ -126,10 +126,12 @@ impl ServeArgs {
             let (key, value) = setting.split_once('=').ok_or_else(|| {
                 unusable(Problem(format!("--set {setting}: write it as KEY=VALUE")))
             })?;
-            if key == "operator_secret_key" {
-                let text = "--set operator_secret_key: other users of the machine can see it there; use the \
-                            environment variable or operator_secret_key_file";
-                return Err(unusable(Problem(text.to_owned())));
+            if config::keys::SECRET_KEYS.contains(&key) {
+                let text = format!(
+                    "--set {key}: other users of the machine can see it there; use the environment variable or \
+                     {key}_file"
+                );
+                return Err(unusable(Problem(text)));
             }
             add("--set", key, value);
         }
@@ -266,6 +268,7 @@ mod tests {
         check(&["--set", "x.y=1"], "no key x");
         check(&["--set", "sessions.ttl=x"], "--set: sessions.ttl");
         check(&["--set", "operator_secret_key=canary"], "other users");
+        check(&["--set", "operator_secret_key_2=canary"], "other users");
     }
 
     #[test]

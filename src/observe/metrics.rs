@@ -103,6 +103,11 @@ const ALL: &[(&str, Kind, &str)] = &[
         Gauge,
         "Long polls that wait for a message",
     ),
+    (
+        "fanfare_receipt_messages_refused_total",
+        Counter,
+        "Receipt messages that a session did not get because its queue is full",
+    ),
     ("fanfare_receipts_total", Counter, "Messages marked as read"),
     (
         "fanfare_requests_total",
