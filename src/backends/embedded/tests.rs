@@ -12,6 +12,7 @@ use crate::backends::{
     Change, HistoryStore, QueueCatalog, QueueStore, ReadMark, Recipients, Renewal, SessionRegistry,
     Touched,
 };
+use crate::config::limits;
 use crate::domain::history::{Audience, NewEntry, Receipts, Unread};
 use crate::domain::message::{MessageState, NewMessage, Origin, QueueSource};
 use crate::domain::queue::{QueueAttributes, QueueRecord};
@@ -20,6 +21,8 @@ use crate::domain::{
     AccountId, IdentityId, MessageId, QueueError, QueueName, QueueNo, SessionId, SessionKey,
     Timestamp, UserId,
 };
+
+mod topics;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
