@@ -311,7 +311,7 @@ class Results:
         return statistics.median(values) if values else None
 
     def total(self, load, transport, server, count):
-        return sum(report["counts"].get(count, 0) for report in self.reports.get((load, transport, server), []))
+        return sum(report.get("counts", {}).get(count, 0) for report in self.reports.get((load, transport, server), []))
 
 
 def cpu(report):
