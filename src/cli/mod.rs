@@ -7,7 +7,9 @@ pub mod client;
 pub mod decrypt;
 pub mod exit;
 pub mod history;
+pub mod mqtt;
 pub mod notify;
+mod presign;
 pub mod serve;
 pub mod session;
 mod shown;
@@ -34,6 +36,7 @@ enum Command {
     Tail(tail::TailArgs),
     History(history::HistoryArgs),
     Decrypt(decrypt::DecryptArgs),
+    Mqtt(mqtt::MqttArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -50,6 +53,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Tail(args)) => tail::run(args),
         Some(Command::History(args)) => history::run(args),
         Some(Command::Decrypt(args)) => decrypt::run(args),
+        Some(Command::Mqtt(args)) => mqtt::run(args),
         Some(Command::Bench(args)) => bench::run(args),
     }
 }

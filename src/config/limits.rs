@@ -135,6 +135,26 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("history.user_message_ttl", 1, 31_536_000, "seconds"),
     ("history.idle_after", 1, 86_400, "seconds"),
     ("kinesis.shards", 1, 1000, "shards"),
+    ("mqtt.max_connections", 1, 10_000_000, "connections"),
+    ("mqtt.max_packet_bytes", 4096, 16 << 20, "bytes"),
+    ("mqtt.connect_timeout", 1, 300, "seconds"),
+    ("mqtt.max_in_flight", 1, 32_767, "publications"),
+    ("mqtt.max_waiting", 1, 1_000_000, "publications"),
+    ("mqtt.max_waiting_bytes", 4096, 1 << 30, "bytes"),
+    ("mqtt.max_outbound_bytes", 4096, 1 << 30, "bytes"),
+    ("mqtt.slow_consumer_timeout", 1, 3600, "seconds"),
+    ("mqtt.max_keep_alive", 1, 65_535, "seconds"),
+    ("mqtt.ping_interval", 1, 3600, "seconds"),
+    ("mqtt.max_topic_aliases", 0, 65_535, "aliases"),
+    ("mqtt.max_client_id_bytes", 23, 65_535, "bytes"),
+    ("mqtt.max_subscriptions", 1, 100_000, "subscriptions"),
+    ("mqtt.max_session_expiry", 0, 4_294_967_294, "seconds"),
+    ("mqtt.max_durable_sessions", 0, 100_000_000, "sessions"),
+    ("mqtt.queue_limit", 1, 100_000_000, "messages"),
+    ("mqtt.max_retained_messages", 0, 100_000_000, "messages"),
+    ("mqtt.max_retained_bytes", 0, 1 << 40, "bytes"),
+    ("guests.keys_per_minute", 1, 1_000_000, "keys"),
+    ("guests.keys_burst", 1, 1_000_000, "keys"),
 ];
 
 /// Characters of a queue's name that come after `sessions.queue_prefix`; together at most 80 (SQS's own limit).
@@ -263,6 +283,18 @@ pub mod cognito {
     pub const BODY_BYTES: usize = 1024 * 1024;
 }
 
+/// Bounds on MQTT packets. What a packet may have in bytes is a setting.
+pub mod mqtt {
+    /// Bytes of a packet whose sender is not authenticated (RELIABILITY 5); beyond: 0x95 and the connection ends.
+    pub const PRE_AUTH_BYTES: usize = 4096;
+
+    /// User properties of one packet, or of its will; beyond: 0x95 and the connection ends.
+    pub const USER_PROPERTIES: usize = 100;
+
+    /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE; beyond: 0x97 and the connection ends.
+    pub const PACKET_FILTERS: usize = 512;
+}
+
 /// SQS's limits (WIRE 1.4) and our own bounds on what is parsed. Past a limit of SQS's the caller gets SQS's error for it;
 /// past one of ours, a 400.
 pub mod sqs {
@@ -340,4 +372,55 @@ pub mod sqs {
     pub const QUERY_NAME_SEGMENTS: usize = 8;
 
     const _: () = assert!(QUERY_PARAMETERS > BATCH_ENTRIES * (MESSAGE_ATTRIBUTES * 4 + 10));
+}
+
+/// Policies, and the keys and tokens that carry them. All of it ours but for what is said.
+pub mod policy {
+    use std::time::Duration;
+
+    /// Bytes of a policy in the configuration. Beyond it the configuration is refused.
+    pub const CONFIGURED_BYTES: usize = 8 * 1024;
+
+    /// Bytes of a session policy (STS's own limit). Beyond it `PackedPolicyTooLarge`.
+    pub const SESSION_BYTES: usize = 2048;
+
+    /// Statements of one policy. Beyond it it is malformed.
+    pub const STATEMENTS: usize = 100;
+
+    /// Values of an `Action`, `Resource` or condition. Beyond it the policy is malformed.
+    pub const VALUES: usize = 100;
+
+    /// Bytes of a session token that carries its own claims. Beyond it `PackedPolicyTooLarge`.
+    pub const TOKEN_BYTES: usize = 4096;
+
+    /// Topic patterns that `?topic=` of `/iot/keys` names, and the bytes of each. Beyond it 400.
+    pub const NARROWED_TOPICS: usize = 10;
+
+    /// Bytes of one of [`NARROWED_TOPICS`] (AWS IoT's topic length).
+    pub const TOPIC_BYTES: usize = 256;
+
+    /// How long a guest's keys live (Cognito's own).
+    pub const GUEST_LIFE: Duration = Duration::from_secs(3600);
+
+    /// How long a connect token lives.
+    pub const CONNECT_TOKEN_LIFE: Duration = Duration::from_secs(60);
+
+    /// Roles, and MQTT accounts, in the configuration. Beyond it the configuration is refused.
+    pub const ENTRIES: usize = 10_000;
+
+    /// Addresses and names whose rate is watched at a time, about 100 bytes each. Of more, the one that was heard of
+    /// longest ago is forgotten.
+    pub const WATCHED: usize = 16 * 1024;
+
+    /// Password hashes computed at a time; each takes a thread and 19 MiB. More wait.
+    pub const PARALLEL_HASHES: usize = 2;
+
+    /// Passwords waiting to be checked. Beyond it a login is refused as busy.
+    pub const WAITING_HASHES: usize = 256;
+
+    /// Failed logins of one address with one name: so many at once, then one every [`LOGIN_PAUSE`].
+    pub const LOGIN_FAILURES: u32 = 10;
+
+    /// See [`LOGIN_FAILURES`].
+    pub const LOGIN_PAUSE: Duration = Duration::from_secs(6);
 }

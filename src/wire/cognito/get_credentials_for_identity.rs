@@ -58,7 +58,7 @@ fn check_proof(
     match caller {
         Caller::Operator { .. } => return Ok(()),
         Caller::Session(own) if own.key == session.key => return Ok(()),
-        Caller::Session(_) | Caller::Anonymous => {}
+        Caller::Session(_) | Caller::Issued(_) | Caller::Anonymous => {}
     }
     let Some(token) = token else {
         return Err(refused(
