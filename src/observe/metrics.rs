@@ -125,6 +125,21 @@ const ALL: &[(&str, Kind, &str)] = &[
         "Sessions created, refreshes left out",
     ),
     (
+        "fanfare_issued_keys_total",
+        Counter,
+        "Temporary keys made for guests, roles and the operator",
+    ),
+    (
+        "fanfare_logins_failed_total",
+        Counter,
+        "MQTT logins with a wrong name or password",
+    ),
+    (
+        "fanfare_policy_reloads_total",
+        Counter,
+        "Changed configurations of rights, by whether they were taken up",
+    ),
+    (
         "fanfare_sessions_expired_total",
         Counter,
         "Sessions removed because nobody renewed them",
