@@ -25,7 +25,10 @@ use crate::observe::health::Health;
 use crate::wire::front::{BENCH_ROUTES, Door, Limits, Listener, ServeOptions, Traffic, serve};
 use crate::wire::{cognito, http, iot, kinesis, probes, sqs, sts};
 
+mod mqtt;
 mod settings;
+
+use mqtt::{MqttParts, Plane};
 
 /// Everything that can be set, typed and checked.
 #[derive(Debug, Clone)]
@@ -62,6 +65,8 @@ pub struct Settings {
     pub user_message_ttl: Duration,
     /// After how long an unused user actor is let go.
     pub user_idle_after: Duration,
+    /// MQTT; `None`: there is none.
+    pub mqtt: Option<MqttParts>,
     /// What guests, roles and accounts may do with topics.
     pub book: Arc<Rulebook>,
     /// Guests' keys that one address gets at once, and a minute.
@@ -98,6 +103,8 @@ impl StartError {
 pub struct App {
     /// Where HTTP is served.
     pub http: SocketAddr,
+    /// Where MQTT over TCP is served.
+    pub mqtt: Option<SocketAddr>,
     server: ServerHandle,
     traffic: Arc<Traffic>,
     health: Health,
@@ -114,9 +121,9 @@ impl App {
         metrics: PrometheusHandle,
         on_failure: OnFailure,
     ) -> Result<Self, StartError> {
-        let refused = |error| StartError::Listen(settings.http_listen, error);
-        let listener = TcpListener::bind(settings.http_listen).map_err(refused)?;
-        let http = listener.local_addr().map_err(refused)?;
+        let (http_socket, http) = bind(settings.http_listen)?;
+        let mqtt = settings.mqtt.as_ref().map(|mqtt| bind(mqtt.listen));
+        let mqtt = mqtt.transpose()?;
         let core = Core::start(&settings, on_failure)?;
         sweep(core.registrar.clone(), settings.session_sweep_interval);
         let health = core.health();
@@ -126,12 +133,18 @@ impl App {
         };
         let door = Arc::new(core.door(&settings, probes));
         let traffic = door.traffic().clone();
-        let listeners = vec![Listener::http(listener)];
+        let mut listeners = vec![Listener::http(http_socket)];
+        let mqtt = mqtt.map(|(socket, address)| {
+            listeners.push(Listener::links(socket));
+            address
+        });
+        let refused = |error| StartError::Listen(settings.http_listen, error);
         let server = serve(listeners, &door, &settings.serve).map_err(refused)?;
         let handle = server.handle();
         actix::spawn(server);
         Ok(Self {
             http,
+            mqtt,
             server: handle,
             traffic,
             health,
@@ -149,6 +162,9 @@ impl App {
     pub async fn drain(self) {
         self.health.drain();
         self.traffic.close();
+        if let Some(plane) = &self.core.plane {
+            plane.transports.drain(GOODBYE).await;
+        }
         let stopped = self.server.stop(true);
         self.core.queues.drain().await;
         future::select(pin!(stopped), pin!(self.traffic.ended())).await;
@@ -162,6 +178,16 @@ impl App {
     }
 }
 
+/// How long MQTT clients may take to read their goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let refused = |error| StartError::Listen(address, error);
+    let socket = TcpListener::bind(address).map_err(refused)?;
+    let address = socket.local_addr().map_err(refused)?;
+    Ok((socket, address))
+}
+
 /// Everything behind the wires: the store and the actors.
 struct Core {
     clock: Clock,
@@ -172,6 +198,7 @@ struct Core {
     arbiters: Vec<Arbiter>,
     store: Arc<Embedded>,
     authenticator: Arc<Authenticator>,
+    plane: Option<Plane>,
 }
 
 impl Core {
@@ -202,6 +229,10 @@ impl Core {
         );
         users.keep_promises()?;
         let authenticator = authenticator(settings, store.clone(), versions, clock)?;
+        let authenticator = Arc::new(authenticator);
+        let plane = settings.mqtt.as_ref();
+        let plane = plane.map(|parts| Plane::start(parts, &store, &queues, &authenticator, clock));
+        let plane = plane.transpose()?;
         Ok(Self {
             clock,
             queues,
@@ -210,7 +241,8 @@ impl Core {
             registrar: Registrar::new(registry, routes, settings.sessions.clone(), clock),
             arbiters,
             store,
-            authenticator: Arc::new(authenticator),
+            authenticator,
+            plane,
         })
     }
 
@@ -262,6 +294,9 @@ impl Core {
             &iot,
             iot::KEY_ROUTES,
         );
+        if let (Some(plane), Some(parts)) = (&self.plane, &settings.mqtt) {
+            door = plane.serve(door, parts);
+        }
         if settings.bench {
             door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
         }

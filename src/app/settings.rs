@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Settings;
+use super::mqtt::MqttParts;
 use crate::actors::queue::QueuesConfig;
 use crate::actors::registrar::SessionSettings;
 use crate::auth::{OperatorKey, Rulebook, keys};
@@ -48,6 +49,7 @@ impl Settings {
             env: config.env.clone(),
             user_message_ttl: config.history.user_message_ttl,
             user_idle_after: config.history.idle_after,
+            mqtt: MqttParts::of(config),
             book,
             guest_rate: (config.guests.keys_burst, config.guests.keys_per_minute),
             bench: config.bench.enabled,

@@ -109,7 +109,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         actix_rt::spawn(metrics::keep_up(recorder.clone()));
         let app =
             App::start(settings, recorder, Arc::new(store_failed)).map_err(ServeError::from)?;
-        say(&greeting(&config, &operator, app.http));
+        say(&greeting(&config, &operator, app.http, app.mqtt));
         let mut watched = Watched::new(&config, args.config.as_deref());
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -274,7 +274,12 @@ fn say(text: &str) {
 }
 
 /// What listens where, whose keys are used, and a first call to copy.
-fn greeting(config: &Config, operator: &OperatorKeys, http: SocketAddr) -> String {
+fn greeting(
+    config: &Config,
+    operator: &OperatorKeys,
+    http: SocketAddr,
+    mqtt: Option<SocketAddr>,
+) -> String {
     let mut host = http;
     if http.ip().is_unspecified() {
         host.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
@@ -290,8 +295,12 @@ fn greeting(config: &Config, operator: &OperatorKeys, http: SocketAddr) -> Strin
             format!("{access}:$FANFARE_OPERATOR_SECRET_KEY"),
         )
     };
+    let mqtt = mqtt.map_or_else(String::new, |mqtt| {
+        format!("listening mqtt {mqtt}, and ws://{host}/mqtt\n")
+    });
     format!(
         "listening http {http}\n\
+         {mqtt}\
          data            {data}\n\
          operator keys   {keys}\n\
          create a session:\n  \
@@ -354,13 +363,13 @@ mod tests {
         let http = "0.0.0.0:81".parse().expect("an address");
         let mut config = Config::default();
         let keys = config.operator_keys().expect("the development pair");
-        let text = greeting(&config, &keys, http);
+        let text = greeting(&config, &keys, http, None);
         assert!(text.starts_with("listening http 0.0.0.0:81\n"), "{text}");
         assert!(text.contains("fanfare-dev-secret") && text.contains("http://127.0.0.1:81/"));
         config.operator_access_key = Some("AKID".into());
         config.operator_secret_key = Some(config::Secret::new("canary"));
         let keys = config.operator_keys().expect("a pair");
-        let text = greeting(&config, &keys, http);
+        let text = greeting(&config, &keys, http, None);
         assert!(
             !text.contains("canary") && !text.contains("dev-secret"),
             "{text}"
