@@ -8,7 +8,9 @@ pub mod decrypt;
 pub mod exit;
 pub mod history;
 pub mod mqtt;
+pub mod mqtt_password;
 pub mod notify;
+pub mod policy;
 mod presign;
 pub mod serve;
 pub mod session;
@@ -37,6 +39,8 @@ enum Command {
     History(history::HistoryArgs),
     Decrypt(decrypt::DecryptArgs),
     Mqtt(mqtt::MqttArgs),
+    Policy(policy::PolicyArgs),
+    MqttPassword(mqtt_password::MqttPasswordArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -54,6 +58,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::History(args)) => history::run(args),
         Some(Command::Decrypt(args)) => decrypt::run(args),
         Some(Command::Mqtt(args)) => mqtt::run(args),
+        Some(Command::Policy(args)) => policy::run(args),
+        Some(Command::MqttPassword(args)) => mqtt_password::run(args),
         Some(Command::Bench(args)) => bench::run(args),
     }
 }

@@ -135,6 +135,24 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("history.user_message_ttl", 1, 31_536_000, "seconds"),
     ("history.idle_after", 1, 86_400, "seconds"),
     ("kinesis.shards", 1, 1000, "shards"),
+    ("mqtt.max_connections", 1, 10_000_000, "connections"),
+    ("mqtt.max_packet_bytes", 4096, 16 << 20, "bytes"),
+    ("mqtt.connect_timeout", 1, 300, "seconds"),
+    ("mqtt.max_in_flight", 1, 32_767, "publications"),
+    ("mqtt.max_waiting", 1, 1_000_000, "publications"),
+    ("mqtt.max_waiting_bytes", 4096, 1 << 30, "bytes"),
+    ("mqtt.max_outbound_bytes", 4096, 1 << 30, "bytes"),
+    ("mqtt.slow_consumer_timeout", 1, 3600, "seconds"),
+    ("mqtt.max_keep_alive", 1, 65_535, "seconds"),
+    ("mqtt.ping_interval", 1, 3600, "seconds"),
+    ("mqtt.max_topic_aliases", 0, 65_535, "aliases"),
+    ("mqtt.max_client_id_bytes", 23, 65_535, "bytes"),
+    ("mqtt.max_subscriptions", 1, 100_000, "subscriptions"),
+    ("mqtt.max_session_expiry", 0, 4_294_967_294, "seconds"),
+    ("mqtt.max_durable_sessions", 0, 100_000_000, "sessions"),
+    ("mqtt.queue_limit", 1, 100_000_000, "messages"),
+    ("mqtt.max_retained_messages", 0, 100_000_000, "messages"),
+    ("mqtt.max_retained_bytes", 0, 1 << 40, "bytes"),
     ("guests.keys_per_minute", 1, 1_000_000, "keys"),
     ("guests.keys_burst", 1, 1_000_000, "keys"),
 ];
@@ -405,4 +423,13 @@ pub mod policy {
 
     /// See [`LOGIN_FAILURES`].
     pub const LOGIN_PAUSE: Duration = Duration::from_secs(6);
+}
+
+/// STS's requests; past a limit, `ValidationError`.
+pub mod sts {
+    /// Ours: bytes of a body. A session policy with every character percent-encoded fits; beyond: 413.
+    pub const BODY_BYTES: usize = 64 * 1024;
+
+    /// Ours: parameters of a request. `AssumeRole` with everything has about 200.
+    pub const PARAMETERS: usize = 256;
 }

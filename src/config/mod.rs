@@ -5,7 +5,7 @@
 //! says the same as the defaults, which a test holds it to. Times are whole seconds in all of them.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,12 @@ pub struct Config {
     pub operator_secret_key: Option<Secret>,
     /// A file that holds the operator's secret key, instead of `operator_secret_key`.
     pub operator_secret_key_file: Option<PathBuf>,
+    /// A second access key id of the operator, as good as the first: callers move from one to the other one by one.
+    pub operator_access_key_2: Option<String>,
+    /// Its secret key.
+    pub operator_secret_key_2: Option<Secret>,
+    /// A file that holds it, instead of `operator_secret_key_2`.
+    pub operator_secret_key_2_file: Option<PathBuf>,
     /// HTTP.
     pub http: Http,
     /// The store.
@@ -46,6 +52,8 @@ pub struct Config {
     pub history: History,
     /// The Kinesis stream.
     pub kinesis: Kinesis,
+    /// MQTT.
+    pub mqtt: Mqtt,
     /// Clients without a session.
     pub guests: Guests,
     /// Roles that keys can be made for.
@@ -164,6 +172,72 @@ pub struct Kinesis {
     pub shards: u32,
 }
 
+/// `[mqtt]`: topics, and the connections to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mqtt {
+    /// Whether there is MQTT at all: the listener, and `/mqtt` on the HTTP listeners.
+    pub enabled: bool,
+    /// Address and port for MQTT over TCP; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Whose limits hold.
+    pub profile: MqttProfile,
+    /// Pages that may open a WebSocket: `*`, or origins with spaces between them.
+    pub allowed_origins: String,
+    /// Connections of all threads together; more are refused.
+    pub max_connections: usize,
+    /// Largest packet, in bytes; beyond it the connection ends with 0x95.
+    pub max_packet_bytes: usize,
+    /// How long a client may take until its CONNECT is there.
+    #[serde(with = "seconds")]
+    pub connect_timeout: Duration,
+    /// Publications with QoS 1 and 2 in flight on one connection, each way.
+    pub max_in_flight: u16,
+    /// Publications with QoS 1 and 2 that wait in memory for one client; beyond it its connection ends with 0x97.
+    pub max_waiting: usize,
+    /// Their bytes.
+    pub max_waiting_bytes: usize,
+    /// Bytes of publications with QoS 0 that wait for one client that does not read; beyond it the oldest are dropped.
+    pub max_outbound_bytes: usize,
+    /// How long a client may read nothing while something waits for it; then its connection ends with 0x97.
+    #[serde(with = "seconds")]
+    pub slow_consumer_timeout: Duration,
+    /// Longest keep alive; MQTT 5 clients are told.
+    #[serde(with = "seconds")]
+    pub max_keep_alive: Duration,
+    /// After so long without a sign of life a WebSocket is pinged, and after as long again it is closed.
+    #[serde(with = "seconds")]
+    pub ping_interval: Duration,
+    /// Topic aliases of one connection, each way.
+    pub max_topic_aliases: u16,
+    /// Longest client id, in bytes.
+    pub max_client_id_bytes: usize,
+    /// Subscriptions of one client; more are refused with 0x97.
+    pub max_subscriptions: usize,
+    /// Longest life of a session after its connection.
+    #[serde(with = "seconds")]
+    pub max_session_expiry: Duration,
+    /// Sessions that outlive their connection; beyond it a client that asks for one is refused with 0x97.
+    pub max_durable_sessions: usize,
+    /// Messages that wait on disk for one such session; more are not stored for it.
+    pub queue_limit: u64,
+    /// Topics with a retained message; more are refused with 0x97.
+    pub max_retained_messages: usize,
+    /// Bytes of all retained messages.
+    pub max_retained_bytes: usize,
+    /// Whether connections and subscriptions are announced on `$aws/events/…`.
+    pub lifecycle_events: bool,
+}
+
+/// Whose limits hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MqttProfile {
+    /// MQTT's and Fanfare's own.
+    Open,
+    /// AWS IoT Core's.
+    Aws,
+}
+
 /// `[guests]`: what clients without a session may do with topics. Read again when the file changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guests {
@@ -236,6 +310,9 @@ impl Default for Config {
             operator_access_key: None,
             operator_secret_key: None,
             operator_secret_key_file: None,
+            operator_access_key_2: None,
+            operator_secret_key_2: None,
+            operator_secret_key_2_file: None,
             http: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
                 workers: 0,
@@ -280,6 +357,31 @@ impl Default for Config {
                 stream: "{env}-sqs-browser-event-dispatcher".to_owned(),
                 shards: 1,
             },
+            mqtt: Mqtt {
+                enabled: true,
+                listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+                profile: MqttProfile::Open,
+                allowed_origins: "*".to_owned(),
+                max_connections: 100_000,
+                max_packet_bytes: 256 << 10,
+                connect_timeout: Duration::from_secs(5),
+                max_in_flight: 32,
+                max_waiting: 1000,
+                max_waiting_bytes: 8 << 20,
+                max_outbound_bytes: 256 << 10,
+                slow_consumer_timeout: Duration::from_secs(10),
+                max_keep_alive: Duration::from_secs(1200),
+                ping_interval: Duration::from_secs(30),
+                max_topic_aliases: 32,
+                max_client_id_bytes: 256,
+                max_subscriptions: 128,
+                max_session_expiry: Duration::from_secs(604_800),
+                max_durable_sessions: 100_000,
+                queue_limit: 10_000,
+                max_retained_messages: 100_000,
+                max_retained_bytes: 64 << 20,
+                lifecycle_events: true,
+            },
             guests: Guests {
                 allow: Vec::new(),
                 anonymous_policy: None,
@@ -307,52 +409,86 @@ pub struct OperatorKeys {
     pub access_key: String,
     /// The secret key.
     pub secret_key: Secret,
+    /// A second pair, while the first is being replaced.
+    pub second: Option<KeyPair>,
     /// Whether they are [`DEVELOPMENT_KEYS`], taken because none are configured.
     pub development: bool,
+}
+
+/// An access key and its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The access key id.
+    pub access_key: String,
+    /// The secret key.
+    pub secret_key: Secret,
 }
 
 impl Config {
     /// The operator's keys: those configured, else the development pair.
     ///
     /// # Errors
-    /// [`Problem`] if only half of a pair is there, the secret's file can not be read, or there are none and not
-    /// every listener is on loopback.
+    /// [`Problem`] if only half of a pair is there, the secret's file can not be read, there is a second pair without a
+    /// first or with the same access key, or there are none and not every listener is on loopback.
     pub fn operator_keys(&self) -> Result<OperatorKeys, Problem> {
-        let secret_key = match (&self.operator_secret_key, &self.operator_secret_key_file) {
-            (Some(_), Some(_)) => {
-                let text = "operator_secret_key and operator_secret_key_file are both set, set one";
-                return Err(Problem(text.to_owned()));
-            }
-            (Some(secret), None) => Some(secret.clone()),
-            (None, Some(file)) => Some(Secret::read(file)?),
-            (None, None) => None,
-        };
-        match (self.operator_access_key.clone(), secret_key) {
-            (Some(access_key), Some(secret_key)) => Ok(OperatorKeys {
+        let first = key_pair(
+            "",
+            self.operator_access_key.as_ref(),
+            self.operator_secret_key.as_ref(),
+            self.operator_secret_key_file.as_deref(),
+        )?;
+        let second = key_pair(
+            "_2",
+            self.operator_access_key_2.as_ref(),
+            self.operator_secret_key_2.as_ref(),
+            self.operator_secret_key_2_file.as_deref(),
+        )?;
+        match (first, second) {
+            (None, Some(_)) => Err(Problem(
+                "operator_access_key_2 is set without operator_access_key".to_owned(),
+            )),
+            (Some(first), Some(second)) if first.access_key == second.access_key => Err(Problem(
+                "operator_access_key and operator_access_key_2 are the same".to_owned(),
+            )),
+            (
+                Some(KeyPair {
+                    access_key,
+                    secret_key,
+                }),
+                second,
+            ) => Ok(OperatorKeys {
                 access_key,
                 secret_key,
+                second,
                 development: false,
             }),
-            (Some(_), None) => Err(Problem(
-                "operator_access_key is set without operator_secret_key".to_owned(),
-            )),
-            (None, Some(_)) => Err(Problem(
-                "the operator's secret key is set without operator_access_key".to_owned(),
-            )),
-            (None, None) if self.http.listen.ip().is_loopback() => {
+            (None, None) if self.exposed().is_none() => {
                 let (access_key, secret_key) = DEVELOPMENT_KEYS;
                 Ok(OperatorKeys {
                     access_key: access_key.to_owned(),
                     secret_key: Secret::new(secret_key),
+                    second: None,
                     development: true,
                 })
             }
             (None, None) => Err(Problem(format!(
-                "http.listen = {} can be reached from other machines, and there are no operator keys: set \
+                "{} can be reached from other machines, and there are no operator keys: set \
                  operator_access_key and operator_secret_key (the public development keys are for loopback only)",
-                self.http.listen
+                self.exposed().unwrap_or_default()
             ))),
         }
+    }
+
+    /// A listener that other machines can reach, if there is one.
+    fn exposed(&self) -> Option<String> {
+        let mqtt = ("mqtt.listen", self.mqtt.listen);
+        let listeners = [
+            Some(("http.listen", self.http.listen)),
+            self.mqtt.enabled.then_some(mqtt),
+        ];
+        let mut exposed = listeners.into_iter().flatten();
+        let (key, address) = exposed.find(|(_, address)| !address.ip().is_loopback())?;
+        Some(format!("{key} = {address}"))
     }
 
     /// `[sessions] queue_prefix` with the environment in place.
@@ -363,6 +499,37 @@ impl Config {
     /// `[kinesis] stream` with the environment in place.
     pub fn kinesis_stream(&self) -> String {
         self.kinesis.stream.replace("{env}", &self.env)
+    }
+}
+
+/// One of the operator's pairs, whose keys' names end in `number`; `None` if it is not set.
+fn key_pair(
+    number: &str,
+    access_key: Option<&String>,
+    secret_key: Option<&Secret>,
+    file: Option<&Path>,
+) -> Result<Option<KeyPair>, Problem> {
+    let (access, secret) = (
+        format!("operator_access_key{number}"),
+        format!("operator_secret_key{number}"),
+    );
+    let secret_key = match (secret_key, file) {
+        (Some(_), Some(_)) => {
+            let text = format!("{secret} and {secret}_file are both set, set one");
+            return Err(Problem(text));
+        }
+        (Some(secret), None) => Some(secret.clone()),
+        (None, Some(file)) => Some(Secret::read(&format!("{secret}_file"), file)?),
+        (None, None) => None,
+    };
+    match (access_key.cloned(), secret_key) {
+        (Some(access_key), Some(secret_key)) => Ok(Some(KeyPair {
+            access_key,
+            secret_key,
+        })),
+        (Some(_), None) => Err(Problem(format!("{access} is set without {secret}"))),
+        (None, Some(_)) => Err(Problem(format!("{secret} is set without {access}"))),
+        (None, None) => Ok(None),
     }
 }
 
@@ -435,6 +602,44 @@ mod tests {
             config.operator_secret_key_file = Some("x".into());
         };
         check(everything, Err("set one"));
+    }
+
+    #[test]
+    fn a_second_pair_stands_beside_the_first() {
+        let second = |access: Option<&str>, secret: Option<&str>| {
+            let (access, secret) = (access.map(str::to_owned), secret.map(Secret::new));
+            move |config: &mut Config| {
+                operator(Some("A"), Some("s"))(config);
+                config.operator_access_key_2 = access;
+                config.operator_secret_key_2 = secret;
+            }
+        };
+        check(second(Some("B"), Some("s")), Ok(("A", false)));
+        let mut config = Config::default();
+        second(Some("B"), Some("t"))(&mut config);
+        let keys = config.operator_keys().expect("two pairs");
+        let pair = keys.second.expect("the second");
+        assert_eq!((&*pair.access_key, pair.secret_key.expose()), ("B", "t"));
+        check(
+            second(Some("B"), None),
+            Err("without operator_secret_key_2"),
+        );
+        check(
+            second(None, Some("t")),
+            Err("without operator_access_key_2"),
+        );
+        check(second(Some("A"), Some("t")), Err("are the same"));
+        let alone = |config: &mut Config| {
+            second(Some("B"), Some("t"))(config);
+            config.operator_access_key = None;
+            config.operator_secret_key = None;
+        };
+        check(alone, Err("without operator_access_key"));
+        let both = |config: &mut Config| {
+            second(Some("B"), Some("t"))(config);
+            config.operator_secret_key_2_file = Some("x".into());
+        };
+        check(both, Err("operator_secret_key_2_file are both set"));
     }
 
     #[test]
