@@ -9,4 +9,5 @@ pub mod registrar;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod topic;
 pub mod user;

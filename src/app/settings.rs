@@ -1,9 +1,11 @@
 //! From the configuration as people write it to what each part takes.
 
+use std::sync::Arc;
+
 use super::Settings;
 use crate::actors::queue::QueuesConfig;
 use crate::actors::registrar::SessionSettings;
-use crate::auth::{OperatorKey, keys};
+use crate::auth::{OperatorKey, Rulebook, keys};
 use crate::backends::embedded::{StoreOptions, StoreSizes};
 use crate::config::{Config, OperatorKeys, Secret};
 use crate::domain::Clock;
@@ -11,8 +13,8 @@ use crate::wire::front::{Limits, ServeOptions};
 use crate::wire::kinesis;
 
 impl Settings {
-    /// The settings that a configuration stands for.
-    pub fn of(config: &Config, operator: &OperatorKeys) -> Self {
+    /// The settings that a configuration stands for; `book` is what it says about topics.
+    pub fn of(config: &Config, operator: &OperatorKeys, book: Arc<Rulebook>) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = match config.http.workers {
             0 => cores,
@@ -28,6 +30,7 @@ impl Settings {
                 connections_per_worker: config.http.max_connections.div_ceil(threads),
                 keep_alive: config.http.keep_alive,
                 head_patience: config.http.head_timeout,
+                handshake_patience: config.http.head_timeout,
                 shutdown_patience: config.http.drain_timeout,
             },
             limits: Limits {
@@ -45,6 +48,8 @@ impl Settings {
             env: config.env.clone(),
             user_message_ttl: config.history.user_message_ttl,
             user_idle_after: config.history.idle_after,
+            book,
+            guest_rate: (config.guests.keys_burst, config.guests.keys_per_minute),
             bench: config.bench.enabled,
         }
     }

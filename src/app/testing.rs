@@ -70,6 +70,10 @@ impl Composed {
         self.core.dispatchers.clone()
     }
 
+    pub(crate) fn authenticator(&self) -> &Authenticator {
+        &self.core.authenticator
+    }
+
     pub(crate) fn clock(&self) -> Clock {
         self.core.clock
     }
@@ -156,7 +160,14 @@ fn settings(dir: &tempfile::TempDir) -> Settings {
     config.store.min_free_bytes = 0;
     config.bench.enabled = true;
     let operator = config.operator_keys().unwrap();
-    let mut settings = Settings::of(&config, &operator);
+    config.guests.allow = vec!["/game/*".into()];
+    config.guests.keys_burst = 1000;
+    config.roles = vec![crate::config::Role {
+        name: "player".into(),
+        policy: r#"{"Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}"#.into(),
+    }];
+    let book = Arc::new(Rulebook::of(&config).unwrap());
+    let mut settings = Settings::of(&config, &operator, book);
     settings.actor_threads = 1;
     settings.sessions.most = MOST_SESSIONS;
     settings

@@ -18,23 +18,27 @@ use crate::wire::front::Exposed;
 mod limits;
 
 /// Everything that anyone may call.
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 10] = [
     "/docs",
     "/docs/{file*}",
     "/health/live",
     "/health/ready",
+    "/iot/keys",
     "/metrics",
     "/openapi.json",
+    "/{stage}/iot/keys",
     "GetCredentialsForIdentity",
+    "GetId",
 ];
 
 /// Everything that a session may call for what is its own (SEMANTICS 3).
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "/messages/set-read/user/{user}",
     "/messages/set-read/user/{user}/asof/{asof}",
     "/messages/set-read/user/{user}/message/{ids}",
     "/messages/unread/user/{user}",
     "/messages/user/{user}",
+    "/mqtt/token",
     "ChangeMessageVisibility",
     "ChangeMessageVisibilityBatch",
     "DeleteMessage",
@@ -55,6 +59,8 @@ async fn nothing_is_open_that_the_contract_does_not_open() {
     let given = Composed::new();
     assert_eq!(open_to(&given.door, Access::Public), PUBLIC.into());
     assert_eq!(open_to(&given.door, Access::OperatorOrOwner), OWN.into());
+    let signed = ["/endpoint", "GetCallerIdentity"];
+    assert_eq!(open_to(&given.door, Access::Signed), signed.into());
     assert!(open_to(&given.door, Access::Operator).len() > 30);
 }
 
@@ -121,6 +127,7 @@ async fn keyring(given: &Composed) -> Keyring {
         expired: expired(given).await,
         replaced,
         destroyed,
+        guest: crate::auth::testing::guest(&given.core.authenticator),
         other: create("other").await,
     }
 }

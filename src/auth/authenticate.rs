@@ -5,15 +5,23 @@
 //! are derived signing keys, which are worthless without the record that names their secret.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::backends::SessionRegistry;
 use crate::config::limits;
+use crate::domain::policy::Realm;
 use crate::domain::session::Session;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 use super::Caller;
+use super::issue::{Claims, Who};
+use super::login::Logins;
+use super::rulebook::Rulebook;
+use super::seal::{Purpose, Seal};
 use super::sigv4::{AuthError, Claim, Credential, Request, Rules, Stamp, Verifier};
+use super::throttle::Throttle;
+use super::versions::Versions;
 
 /// A pair of permanent keys of the operator.
 #[derive(Clone)]
@@ -43,13 +51,47 @@ pub enum Unauthenticated {
     Store(#[from] StoreError),
 }
 
-/// Verifies signatures against the operator's and the sessions' keys. One for the whole process.
+/// Verifies signatures against the operator's and the sessions' keys, and those that carry their own claims. One for the
+/// whole process.
 pub struct Authenticator {
     operators: Vec<OperatorKey>,
     registry: Arc<dyn SessionRegistry>,
     verifier: Verifier,
     regions: Vec<String>,
     clock: Clock,
+    realm: Realm,
+    seal: Seal,
+    book: RwLock<Arc<Rulebook>>,
+    versions: Arc<Versions>,
+    logins: Logins,
+    guest_rate: Throttle,
+}
+
+/// What decides about topics beside the sessions.
+#[derive(Debug)]
+pub struct Rights {
+    /// The account number in ARNs.
+    pub aws_account: String,
+    /// What tokens are sealed with; without one, with a secret that ends with the process.
+    pub seal: Option<Seal>,
+    /// What the configuration allows.
+    pub book: Arc<Rulebook>,
+    /// Guests' keys that one address gets at once, and a minute.
+    pub guest_rate: (u32, u32),
+    /// Follows the commits.
+    pub versions: Arc<Versions>,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self {
+            aws_account: "000000000000".to_owned(),
+            seal: None,
+            book: Arc::default(),
+            guest_rate: (30, 60),
+            versions: Arc::default(),
+        }
+    }
 }
 
 impl fmt::Debug for Authenticator {
@@ -59,6 +101,17 @@ impl fmt::Debug for Authenticator {
             .field("regions", &self.regions)
             .finish_non_exhaustive()
     }
+}
+
+/// Whose signature holds.
+pub(super) enum Signer {
+    /// The operator's; `expires` if the keys are temporary.
+    Operator {
+        access_key: Arc<str>,
+        expires: Option<Timestamp>,
+    },
+    Session(Arc<Session>),
+    Issued(Arc<Claims>),
 }
 
 impl Authenticator {
@@ -76,7 +129,86 @@ impl Authenticator {
             verifier: Verifier::new(limits::SIGNING_KEYS),
             regions,
             clock,
+            realm: Realm::default(),
+            seal: Seal::ephemeral(),
+            book: RwLock::default(),
+            versions: Arc::default(),
+            logins: Logins::default(),
+            guest_rate: Throttle::new(1, Duration::ZERO, 1),
         }
+        .with(Rights::default())
+    }
+
+    /// The same with what decides about topics.
+    #[must_use]
+    pub fn with(mut self, rights: Rights) -> Self {
+        self.realm = Realm {
+            region: self.regions.first().map_or("", String::as_str).into(),
+            account: rights.aws_account.into(),
+        };
+        if let Some(seal) = rights.seal {
+            self.seal = seal;
+        }
+        self.book = RwLock::new(rights.book);
+        let (burst, per_minute) = rights.guest_rate;
+        let pause = Duration::from_secs(60) / per_minute.max(1);
+        self.guest_rate = Throttle::new(burst, pause, limits::policy::WATCHED);
+        self.versions = rights.versions;
+        self
+    }
+
+    /// Puts another book in force, on open connections within a second.
+    pub fn replace(&self, book: Arc<Rulebook>) {
+        let mut current = self.book.write().unwrap_or_else(PoisonError::into_inner);
+        *current = book;
+        drop(current);
+        self.versions.replaced();
+    }
+
+    /// The book in force.
+    pub(super) fn book(&self) -> Arc<Rulebook> {
+        // The lock covers a copy of a pointer: whoever panicked under it left a whole one.
+        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&book)
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(super) fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    pub(super) fn realm(&self) -> &Realm {
+        &self.realm
+    }
+
+    pub(super) fn regions(&self) -> &[String] {
+        &self.regions
+    }
+
+    pub(super) fn registry(&self) -> &dyn SessionRegistry {
+        &*self.registry
+    }
+
+    pub(super) fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    pub(super) fn guest_rate(&self) -> &Throttle {
+        &self.guest_rate
+    }
+
+    pub(super) fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
+    /// Whether this is one of the operator's permanent keys.
+    pub(super) fn is_operator(&self, access_key: &str) -> bool {
+        self.operators
+            .iter()
+            .any(|operator| *operator.access_key == *access_key)
     }
 
     /// Who signed this call of an HTTP API whose credential scope must name `service`; `None` if nobody did.
@@ -98,21 +230,27 @@ impl Authenticator {
         } else {
             Rules::http(now, &services, &self.regions)
         };
-        self.caller(request, &claim, &rules).map(Some)
+        let caller = match self.signer(request, &claim, &rules)? {
+            Signer::Operator { access_key, .. } => Caller::Operator { access_key },
+            Signer::Session(session) => Caller::Session(session),
+            Signer::Issued(claims) => Caller::Issued(claims),
+        };
+        Ok(Some(caller))
     }
 
-    fn caller(
+    /// Whose signature this is.
+    pub(super) fn signer(
         &self,
         request: &Request<'_>,
         claim: &Claim<'_>,
         rules: &Rules<'_>,
-    ) -> Result<Caller, Unauthenticated> {
+    ) -> Result<Signer, Unauthenticated> {
         let operator = self
             .operators
             .iter()
             .find(|operator| *operator.access_key == *claim.access_key());
         let Some(operator) = operator else {
-            return self.session(request, claim, rules);
+            return self.temporary(request, claim, rules);
         };
         let credential = Credential {
             secret_key: &operator.secret_key,
@@ -127,9 +265,43 @@ impl Authenticator {
             self.registry.by_access_key(claim.access_key())?;
             return Err(error.into());
         }
-        Ok(Caller::Operator {
+        Ok(Signer::Operator {
             access_key: Arc::clone(&operator.access_key),
+            expires: None,
         })
+    }
+
+    fn temporary(
+        &self,
+        request: &Request<'_>,
+        claim: &Claim<'_>,
+        rules: &Rules<'_>,
+    ) -> Result<Signer, Unauthenticated> {
+        let purpose = Purpose::Keys(claim.access_key());
+        let opened = claim
+            .session_token()
+            .and_then(|token| Some((token, self.opened(purpose, token)?)));
+        let Some((token, (secret, claims))) = opened else {
+            return self.session(request, claim, rules);
+        };
+        let credential = Credential {
+            secret_key: &secret,
+            session_token: Some(token),
+            expires: Some(stamp(claims.expires())),
+        };
+        self.verifier
+            .verify(request, claim, Some(&credential), rules)?;
+        match &claims.who {
+            // A key that was taken away takes along what was made with it.
+            Who::Operator { access_key } if !self.is_operator(access_key) => {
+                Err(AuthError::InvalidClientToken.into())
+            }
+            Who::Operator { .. } => Ok(Signer::Operator {
+                access_key: claim.access_key().into(),
+                expires: Some(claims.expires()),
+            }),
+            _ => Ok(Signer::Issued(claims)),
+        }
     }
 
     fn session(
@@ -137,13 +309,13 @@ impl Authenticator {
         request: &Request<'_>,
         claim: &Claim<'_>,
         rules: &Rules<'_>,
-    ) -> Result<Caller, Unauthenticated> {
+    ) -> Result<Signer, Unauthenticated> {
         let session = self.registry.by_access_key(claim.access_key())?;
         let credential = session.as_ref().map(credential);
         self.verifier
             .verify(request, claim, credential.as_ref(), rules)?;
         let session = session.expect("nothing verifies without a credential");
-        Ok(Caller::Session(Arc::new(session)))
+        Ok(Signer::Session(Arc::new(session)))
     }
 }
 
@@ -157,7 +329,7 @@ fn credential(session: &Session) -> Credential<'_> {
     }
 }
 
-fn stamp(time: Timestamp) -> Stamp {
+pub(super) fn stamp(time: Timestamp) -> Stamp {
     Stamp::from_epoch_seconds(i64::try_from(time.secs()).unwrap_or(i64::MAX))
 }
 

@@ -6,6 +6,8 @@ use crate::domain::queue::QueueRecord;
 use crate::domain::session::Session;
 use crate::domain::{QueueName, UserId};
 
+use super::issue::Claims;
+
 /// Who a verified request comes from.
 #[derive(Debug, Clone)]
 pub enum Caller {
@@ -16,6 +18,8 @@ pub enum Caller {
     },
     /// Holds a session's current keys.
     Session(Arc<Session>),
+    /// Holds keys that were made for a guest or a role.
+    Issued(Arc<Claims>),
     /// Sent no signature at all. (A wrong signature never gets as far as having a caller.)
     Anonymous,
 }
@@ -25,6 +29,8 @@ pub enum Caller {
 pub enum Access {
     /// Anyone, signed or not.
     Public,
+    /// Anyone with keys that hold.
+    Signed,
     /// The operator only.
     Operator,
     /// The operator, or a session for what is its own; the operation names the thing by
@@ -51,10 +57,14 @@ impl Access {
     pub fn decide(self, caller: Caller) -> Result<Grant, Denied> {
         match (self, &caller) {
             (Access::Public, _)
+            | (Access::Signed, Caller::Operator { .. } | Caller::Session(_) | Caller::Issued(_))
             | (Access::Operator | Access::OperatorOrOwner, Caller::Operator { .. })
             | (Access::OperatorOrOwner, Caller::Session(_)) => Ok(Grant { caller }),
-            (Access::Operator, Caller::Session(_) | Caller::Anonymous)
-            | (Access::OperatorOrOwner, Caller::Anonymous) => Err(Denied),
+            (Access::Operator, Caller::Session(_))
+            | (Access::Operator | Access::OperatorOrOwner, Caller::Issued(_))
+            | (Access::Signed | Access::Operator | Access::OperatorOrOwner, Caller::Anonymous) => {
+                Err(Denied)
+            }
         }
     }
 }
@@ -74,7 +84,7 @@ impl Grant {
         match &self.caller {
             Caller::Operator { .. } => Ok(()),
             Caller::Session(session) if session.queue_name == *name => Ok(()),
-            Caller::Session(_) | Caller::Anonymous => Err(Denied),
+            Caller::Session(_) | Caller::Issued(_) | Caller::Anonymous => Err(Denied),
         }
     }
 
@@ -94,7 +104,7 @@ impl Grant {
         match &self.caller {
             Caller::Operator { .. } => Ok(()),
             Caller::Session(session) if session.user == Some(user) => Ok(()),
-            Caller::Session(_) | Caller::Anonymous => Err(Denied),
+            Caller::Session(_) | Caller::Issued(_) | Caller::Anonymous => Err(Denied),
         }
     }
 }

@@ -306,11 +306,11 @@ pub enum Touched {
     Everyone,
     /// There is a new broadcast to the account's sessions.
     Account(AccountId),
-    /// A session was created, or refreshed from what it was before.
+    /// A session was created, or refreshed or renewed from what it was before.
     Opened {
         /// As it is now.
         session: SessionRoute,
-        /// As it was, if it was refreshed.
+        /// As it was, if it was refreshed or renewed.
         before: Option<SessionRoute>,
     },
     /// A session is gone.

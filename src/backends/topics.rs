@@ -7,6 +7,9 @@ use super::Commit;
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication, QoS};
 use crate::domain::{StoreError, Timestamp};
 
+#[cfg(test)]
+pub(crate) mod contract;
+
 /// Durable client sessions and retained messages.
 ///
 /// A session's queue holds the QoS 1 and 2 messages that its client has not yet acknowledged, in order of their
@@ -46,7 +49,8 @@ pub trait TopicStore: Send + Sync + 'static {
     /// How many messages wait in a session's queue.
     fn depth(&self, client: ClientNo) -> Result<u64, StoreError>;
 
-    /// QoS 2: the client has the message (PUBREC); from now on only PUBREL is to be sent for it.
+    /// QoS 2: the client has the message (PUBREC); from now on only PUBREL is to be sent for it. It stays in the queue
+    /// until it is done, past its expiry too, without what was published.
     fn received(&self, client: ClientNo, message: Ordinal) -> Commit<()>;
 
     /// The client has acknowledged (PUBACK, PUBCOMP): the messages leave the queue. Not waited for: if it is lost,
@@ -93,6 +97,9 @@ pub struct Recipient {
 pub struct Placed {
     /// For each recipient in order: its place, or `None` if its queue is full or its session is gone.
     pub places: Vec<Option<Ordinal>>,
+    /// Whether the publisher's packet id was remembered already: the publication is where it was put then, and was not
+    /// put there again.
+    pub repeated: bool,
 }
 
 /// A message in a session's queue.

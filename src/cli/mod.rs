@@ -7,7 +7,11 @@ pub mod client;
 pub mod decrypt;
 pub mod exit;
 pub mod history;
+pub mod mqtt;
+pub mod mqtt_password;
 pub mod notify;
+pub mod policy;
+mod presign;
 pub mod serve;
 pub mod session;
 mod shown;
@@ -34,6 +38,9 @@ enum Command {
     Tail(tail::TailArgs),
     History(history::HistoryArgs),
     Decrypt(decrypt::DecryptArgs),
+    Mqtt(mqtt::MqttArgs),
+    Policy(policy::PolicyArgs),
+    MqttPassword(mqtt_password::MqttPasswordArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -50,6 +57,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Tail(args)) => tail::run(args),
         Some(Command::History(args)) => history::run(args),
         Some(Command::Decrypt(args)) => decrypt::run(args),
+        Some(Command::Mqtt(args)) => mqtt::run(args),
+        Some(Command::Policy(args)) => policy::run(args),
+        Some(Command::MqttPassword(args)) => mqtt_password::run(args),
         Some(Command::Bench(args)) => bench::run(args),
     }
 }

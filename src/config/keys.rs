@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::limits;
+use figment::value::Value;
+
+use super::{Account, Role, limits};
 
 /// A key's value must pass the check; the words say what passes.
 pub(super) struct Text {
@@ -71,6 +73,26 @@ pub(super) const TEXTS: &[Text] = &[
         check: |text| is_name(&text.replace("{env}", "sixteen_letters_"), 128, "-_."),
     },
     Text {
+        key: "mqtt.listen",
+        allowed: "an IP address and port, such as 127.0.0.1:1883",
+        check: |text| text.parse::<SocketAddr>().is_ok(),
+    },
+    Text {
+        key: "mqtt.profile",
+        allowed: "open or aws",
+        check: |text| matches!(text, "open" | "aws"),
+    },
+    Text {
+        key: "mqtt.allowed_origins",
+        allowed: "*, or origins such as https://game.example with spaces between them",
+        check: |text| !text.trim().is_empty() && text.len() <= 4096,
+    },
+    Text {
+        key: "guests.anonymous_policy",
+        allowed: "a policy as JSON, or the path of a file that has one",
+        check: |text| !text.is_empty(),
+    },
+    Text {
         key: "log.format",
         allowed: "text or json",
         check: |text| matches!(text, "text" | "json"),
@@ -82,8 +104,52 @@ pub(super) const TEXTS: &[Text] = &[
     },
 ];
 
+/// A key's value is a list whose entries must be readable as what they are; the words say what that is.
+pub(super) struct List {
+    pub(super) key: &'static str,
+    pub(super) allowed: &'static str,
+    pub(super) check: fn(&Value) -> bool,
+}
+
+/// Keys whose values are lists.
+pub(super) const LISTS: &[List] = &[
+    List {
+        key: "guests.allow",
+        allowed: "a list of at most 100 topics of at most 256 characters, such as [\"/game/*\"]",
+        check: |value| {
+            let texts = value.deserialize::<Vec<String>>();
+            texts.is_ok_and(|texts| {
+                texts.len() <= limits::policy::VALUES
+                    && texts
+                        .iter()
+                        .all(|text| (1..=limits::policy::TOPIC_BYTES).contains(&text.len()))
+            })
+        },
+    },
+    List {
+        key: "roles",
+        allowed: "[[roles]] with name (1 to 64 letters, digits and any of + = , . @ - _) and policy",
+        check: |value| {
+            let roles = value.deserialize::<Vec<Role>>();
+            roles.is_ok_and(|roles| roles.iter().all(|role| is_name(&role.name, 64, "+=,.@-_")))
+        },
+    },
+    List {
+        key: "accounts",
+        allowed: "[[accounts]] with username (1 to 128 letters, digits and any of . @ - _), password_hash and policy",
+        check: |value| {
+            let accounts = value.deserialize::<Vec<Account>>();
+            accounts.is_ok_and(|accounts| {
+                accounts
+                    .iter()
+                    .all(|account| is_name(&account.username, 128, ".@-_"))
+            })
+        },
+    },
+];
+
 /// Keys whose values are `true` or `false`.
-pub(super) const SWITCHES: &[&str] = &["bench.enabled"];
+pub(super) const SWITCHES: &[&str] = &["bench.enabled", "mqtt.enabled", "mqtt.lifecycle_events"];
 
 /// The keys whose values no message shows, and no flag takes.
 pub const SECRET_KEYS: [&str; 2] = ["operator_secret_key", "operator_secret_key_2"];

@@ -9,7 +9,7 @@ use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::keys::{NOT_SETTINGS, SECRET_KEYS, SWITCHES, TEXTS};
+use super::keys::{LISTS, NOT_SETTINGS, SECRET_KEYS, SWITCHES, TEXTS};
 use super::{Config, limits};
 
 /// What the command line says about the configuration.
@@ -173,9 +173,19 @@ fn typed(defaults: &Dict, key: &str, text: &str) -> Value {
     let read = match default {
         Some(Value::Num(..)) => number(),
         Some(Value::Bool(..)) => switch(),
+        Some(Value::Array(..)) => Some(list_of(text)),
         _ => None,
     };
     read.unwrap_or_else(|| Value::from(text))
+}
+
+/// Texts with commas between them.
+fn list_of(text: &str) -> Value {
+    let texts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty());
+    Value::from(texts.map(Value::from).collect::<Vec<_>>())
 }
 
 fn nest(key: &str, value: Value) -> Dict {
@@ -229,6 +239,7 @@ fn check(figment: &Figment) -> Result<(), Problems> {
             let place = place.map_or("default", |place| place.name.as_ref());
             let found = match key.as_str() {
                 secret if SECRET_KEYS.contains(&secret) => "something else".to_owned(),
+                _ if value.as_array().is_some() => "another list".to_owned(),
                 _ => shown(&value),
             };
             let text = format!("{place}: {key}: found {found}; allowed: {allowed}");
@@ -254,6 +265,12 @@ fn fits(key: &str, value: &Value) -> Result<(), String> {
         return match value.as_str() {
             Some(value) if (text.check)(value) => Ok(()),
             _ => Err(text.allowed.to_owned()),
+        };
+    }
+    if let Some(list) = LISTS.iter().find(|list| list.key == key) {
+        return match (list.check)(value) {
+            true => Ok(()),
+            false => Err(list.allowed.to_owned()),
         };
     }
     match (SWITCHES.contains(&key), value.to_bool()) {

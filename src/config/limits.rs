@@ -38,6 +38,19 @@ pub const HISTORIAN_MAILBOX: usize = 4096;
 /// Requests waiting in a user actor's mailbox; senders wait beyond it.
 pub const USER_MAILBOX: usize = 256;
 
+/// Messages of other workers waiting in a topic actor's mailbox. Beyond it publications of quality of service 0 are dropped and
+/// counted, and others wait.
+pub const TOPIC_MAILBOX: usize = 4096;
+
+/// Publications that one message carries to another worker.
+pub const FAN_OUT_BATCH: usize = 256;
+
+/// Topics whose subscribers a worker remembers; beyond it all are forgotten and found anew.
+pub const CACHED_TOPICS: usize = 65_536;
+
+/// Messages of a session's queue that are with its MQTT client at a time; more are read when some are acknowledged.
+pub const INBOX_MESSAGES: usize = 100;
+
 /// Entries receipted by one commit and named by one receipt message.
 pub const RECEIPT_BATCH: usize = 300;
 
@@ -122,6 +135,26 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("history.user_message_ttl", 1, 31_536_000, "seconds"),
     ("history.idle_after", 1, 86_400, "seconds"),
     ("kinesis.shards", 1, 1000, "shards"),
+    ("mqtt.max_connections", 1, 10_000_000, "connections"),
+    ("mqtt.max_packet_bytes", 4096, 16 << 20, "bytes"),
+    ("mqtt.connect_timeout", 1, 300, "seconds"),
+    ("mqtt.max_in_flight", 1, 32_767, "publications"),
+    ("mqtt.max_waiting", 1, 1_000_000, "publications"),
+    ("mqtt.max_waiting_bytes", 4096, 1 << 30, "bytes"),
+    ("mqtt.max_outbound_bytes", 4096, 1 << 30, "bytes"),
+    ("mqtt.slow_consumer_timeout", 1, 3600, "seconds"),
+    ("mqtt.max_keep_alive", 1, 65_535, "seconds"),
+    ("mqtt.ping_interval", 1, 3600, "seconds"),
+    ("mqtt.max_topic_aliases", 0, 65_535, "aliases"),
+    ("mqtt.max_client_id_bytes", 23, 65_535, "bytes"),
+    ("mqtt.max_subscriptions", 1, 100_000, "subscriptions"),
+    ("mqtt.max_session_expiry", 0, 4_294_967_294, "seconds"),
+    ("mqtt.max_durable_sessions", 0, 100_000_000, "sessions"),
+    ("mqtt.queue_limit", 1, 100_000_000, "messages"),
+    ("mqtt.max_retained_messages", 0, 100_000_000, "messages"),
+    ("mqtt.max_retained_bytes", 0, 1 << 40, "bytes"),
+    ("guests.keys_per_minute", 1, 1_000_000, "keys"),
+    ("guests.keys_burst", 1, 1_000_000, "keys"),
 ];
 
 /// Characters of a queue's name that come after `sessions.queue_prefix`; together at most 80 (SQS's own limit).
@@ -136,6 +169,16 @@ pub const SIGNING_KEYS: usize = 16 * 1024;
 pub const RECORD_BYTES: usize = 4 << 20;
 
 const _: () = assert!(RECORD_BYTES > 2 * SQS_MESSAGE_BYTES);
+
+/// Bytes of a publication that is stored, with its topic, its properties and one recipient's Subscription Identifiers.
+/// Beyond it the store refuses; `mqtt` must not let a larger one in.
+pub const STORED_PUBLICATION_BYTES: usize = RECORD_BYTES / 2;
+
+/// Bytes of a stored MQTT session: its subscriptions and its will. Beyond it the store refuses.
+pub const STORED_CLIENT_BYTES: usize = RECORD_BYTES - 4096;
+
+const _: () = assert!(STORED_PUBLICATION_BYTES + 4096 < RECORD_BYTES);
+const _: () = assert!(STORED_PUBLICATION_BYTES < STORED_CLIENT_BYTES);
 
 /// What an HTTP request may be, whatever it asks for. All of it ours; beyond it the request is refused before anything is
 /// looked up.
@@ -159,6 +202,53 @@ pub mod http {
     pub const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
     const _: () = assert!(REST_BODY_BYTES > super::MESSAGE_BYTES);
+}
+
+/// MQTT connections, below MQTT. All of it ours, and per connection unless it says otherwise.
+pub mod links {
+    use std::time::Duration;
+
+    /// How exact times are: alarms, silence and closing are looked at this often.
+    pub const TICK: Duration = Duration::from_millis(500);
+
+    /// How long a connection that is being closed may take to take the last bytes and to close its side; then it is cut.
+    pub const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+
+    /// A worker's read buffer, in bytes.
+    pub const READ_BYTES: usize = 64 * 1024;
+
+    /// Reads in one turn; then the other connections of the worker have theirs.
+    pub const READS_AT_A_TIME: usize = 4;
+
+    /// Read at a time from a WebSocket, in bytes, since the decoder's buffer keeps its size.
+    pub const CHUNK_BYTES: usize = 4 * 1024;
+
+    /// A client that does not read is read until its answers are this many bytes, and then not any more.
+    pub const READ_ON_BYTES: usize = 64 * 1024;
+
+    /// From this length on, packets for several clients are shared instead of copied.
+    pub const SHARED_BYTES: usize = 2 * 1024;
+
+    /// A buffer for outgoing packets begins with this many bytes.
+    pub const BUFFER_BYTES: usize = 512;
+
+    /// Spare buffers that a worker keeps, in bytes.
+    pub const SPARE_BYTES: usize = 1 << 20;
+
+    /// Entries that the list of connections to be written keeps room for, per worker.
+    pub const DIRTY_KEPT: usize = 16 * 1024;
+
+    /// Pieces in one write.
+    pub const WRITE_PARTS: usize = 64;
+
+    /// Frames of one WebSocket message; beyond it the connection is closed with 1009.
+    pub const FRAGMENTS: u32 = 1024;
+
+    /// WebSocket frames without data, pings among them, in [`CHEAP_PERIOD`]; then the connection is closed with 1008.
+    pub const CHEAP_FRAMES: u32 = 200;
+
+    /// See [`CHEAP_FRAMES`].
+    pub const CHEAP_PERIOD: Duration = Duration::from_secs(10);
 }
 
 /// Kinesis's limits (WIRE 5); past one, the error that Kinesis names.
@@ -191,6 +281,18 @@ pub mod cognito {
 
     /// Ours: bytes of a body. Ten login tokens of 50,000 characters, the most that AWS takes, fit; beyond: 413.
     pub const BODY_BYTES: usize = 1024 * 1024;
+}
+
+/// Bounds on MQTT packets. What a packet may have in bytes is a setting.
+pub mod mqtt {
+    /// Bytes of a packet whose sender is not authenticated (RELIABILITY 5); beyond: 0x95 and the connection ends.
+    pub const PRE_AUTH_BYTES: usize = 4096;
+
+    /// User properties of one packet, or of its will; beyond: 0x95 and the connection ends.
+    pub const USER_PROPERTIES: usize = 100;
+
+    /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE; beyond: 0x97 and the connection ends.
+    pub const PACKET_FILTERS: usize = 512;
 }
 
 /// SQS's limits (WIRE 1.4) and our own bounds on what is parsed. Past a limit of SQS's the caller gets SQS's error for it;
@@ -270,4 +372,64 @@ pub mod sqs {
     pub const QUERY_NAME_SEGMENTS: usize = 8;
 
     const _: () = assert!(QUERY_PARAMETERS > BATCH_ENTRIES * (MESSAGE_ATTRIBUTES * 4 + 10));
+}
+
+/// Policies, and the keys and tokens that carry them. All of it ours but for what is said.
+pub mod policy {
+    use std::time::Duration;
+
+    /// Bytes of a policy in the configuration. Beyond it the configuration is refused.
+    pub const CONFIGURED_BYTES: usize = 8 * 1024;
+
+    /// Bytes of a session policy (STS's own limit). Beyond it `PackedPolicyTooLarge`.
+    pub const SESSION_BYTES: usize = 2048;
+
+    /// Statements of one policy. Beyond it it is malformed.
+    pub const STATEMENTS: usize = 100;
+
+    /// Values of an `Action`, `Resource` or condition. Beyond it the policy is malformed.
+    pub const VALUES: usize = 100;
+
+    /// Bytes of a session token that carries its own claims. Beyond it `PackedPolicyTooLarge`.
+    pub const TOKEN_BYTES: usize = 4096;
+
+    /// Topic patterns that `?topic=` of `/iot/keys` names, and the bytes of each. Beyond it 400.
+    pub const NARROWED_TOPICS: usize = 10;
+
+    /// Bytes of one of [`NARROWED_TOPICS`] (AWS IoT's topic length).
+    pub const TOPIC_BYTES: usize = 256;
+
+    /// How long a guest's keys live (Cognito's own).
+    pub const GUEST_LIFE: Duration = Duration::from_secs(3600);
+
+    /// How long a connect token lives.
+    pub const CONNECT_TOKEN_LIFE: Duration = Duration::from_secs(60);
+
+    /// Roles, and MQTT accounts, in the configuration. Beyond it the configuration is refused.
+    pub const ENTRIES: usize = 10_000;
+
+    /// Addresses and names whose rate is watched at a time, about 100 bytes each. Of more, the one that was heard of
+    /// longest ago is forgotten.
+    pub const WATCHED: usize = 16 * 1024;
+
+    /// Password hashes computed at a time; each takes a thread and 19 MiB. More wait.
+    pub const PARALLEL_HASHES: usize = 2;
+
+    /// Passwords waiting to be checked. Beyond it a login is refused as busy.
+    pub const WAITING_HASHES: usize = 256;
+
+    /// Failed logins of one address with one name: so many at once, then one every [`LOGIN_PAUSE`].
+    pub const LOGIN_FAILURES: u32 = 10;
+
+    /// See [`LOGIN_FAILURES`].
+    pub const LOGIN_PAUSE: Duration = Duration::from_secs(6);
+}
+
+/// STS's requests; past a limit, `ValidationError`.
+pub mod sts {
+    /// Ours: bytes of a body. A session policy with every character percent-encoded fits; beyond: 413.
+    pub const BODY_BYTES: usize = 64 * 1024;
+
+    /// Ours: parameters of a request. `AssumeRole` with everything has about 200.
+    pub const PARAMETERS: usize = 256;
 }

@@ -4,6 +4,7 @@ pub mod error;
 pub mod history;
 pub mod ids;
 pub mod message;
+pub mod policy;
 pub mod publication;
 pub mod queue;
 pub mod session;

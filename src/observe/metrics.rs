@@ -44,6 +44,27 @@ const ALL: &[(&str, Kind, &str)] = &[
         Counter,
         "Messages accepted for sessions, a broadcast counted once",
     ),
+    (
+        "fanfare_mqtt_closes_total",
+        Counter,
+        "MQTT connections closed by the server, by reason",
+    ),
+    ("fanfare_mqtt_connections", Gauge, "Open MQTT connections"),
+    (
+        "fanfare_mqtt_connections_refused_total",
+        Counter,
+        "MQTT connections refused because there are too many",
+    ),
+    (
+        "fanfare_mqtt_received_bytes_total",
+        Counter,
+        "Bytes read from MQTT connections",
+    ),
+    (
+        "fanfare_mqtt_sent_bytes_total",
+        Counter,
+        "Bytes written to MQTT connections",
+    ),
     ("fanfare_process_open_fds", Gauge, "Open file descriptors"),
     ("fanfare_process_resident_bytes", Gauge, "Resident memory"),
     ("fanfare_queue_active_actors", Gauge, "Queues in memory"),
@@ -104,6 +125,21 @@ const ALL: &[(&str, Kind, &str)] = &[
         "Sessions created, refreshes left out",
     ),
     (
+        "fanfare_issued_keys_total",
+        Counter,
+        "Temporary keys made for guests, roles and the operator",
+    ),
+    (
+        "fanfare_logins_failed_total",
+        Counter,
+        "MQTT logins with a wrong name or password",
+    ),
+    (
+        "fanfare_policy_reloads_total",
+        Counter,
+        "Changed configurations of rights, by whether they were taken up",
+    ),
+    (
         "fanfare_sessions_expired_total",
         Counter,
         "Sessions removed because nobody renewed them",
@@ -133,6 +169,21 @@ const ALL: &[(&str, Kind, &str)] = &[
         "fanfare_store_refused_full_total",
         Counter,
         "Writes refused because the disk is nearly full",
+    ),
+    (
+        "fanfare_store_topic_bodies",
+        Gauge,
+        "Publications stored once for several queues or retained",
+    ),
+    (
+        "fanfare_store_topic_clients",
+        Gauge,
+        "Durable MQTT sessions",
+    ),
+    (
+        "fanfare_store_topic_messages",
+        Gauge,
+        "Messages in the queues of durable MQTT sessions",
     ),
     (
         "fanfare_stream_records_skipped_total",

@@ -1,6 +1,8 @@
 //! A request as it came in, before anything it says is believed.
 
-use actix_web::dev::ServiceRequest;
+use std::net::SocketAddr;
+
+use actix_web::dev::{RequestHead, ServiceRequest};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
 use bytes::Bytes;
@@ -21,6 +23,8 @@ pub struct Inbound {
     pub headers: HeaderMap,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// Who sent it; `None` if the connection ended before that was looked at, and in tests without one.
+    pub peer: Option<SocketAddr>,
     /// The `Host` header or `:authority`; never a forwarded one, which anybody can write.
     pub host: String,
     /// Whether the request came by HTTP/2, so that `host` is what `:authority` says.
@@ -34,12 +38,29 @@ pub struct Inbound {
 impl Inbound {
     /// Takes what is needed out of actix's request, the headers by move: they are not there afterwards.
     pub(crate) fn take(request: &mut ServiceRequest, scheme: &'static str) -> Self {
-        let uri = request.uri();
+        let inbound = Self::without_headers(request.request().head(), scheme);
+        Self {
+            headers: std::mem::take(request.headers_mut()),
+            ..inbound
+        }
+    }
+
+    /// The same out of a request for an upgrade.
+    pub(crate) fn of_upgrade(request: &mut actix_http::Request, scheme: &'static str) -> Self {
+        let inbound = Self::without_headers(request.head(), scheme);
+        Self {
+            headers: std::mem::take(request.headers_mut()),
+            ..inbound
+        }
+    }
+
+    fn without_headers(head: &RequestHead, scheme: &'static str) -> Self {
+        let uri = &head.uri;
         let raw_path = uri.path().to_owned();
         let raw_query = uri.query().unwrap_or_default().to_owned();
-        let http2 = request.version() == Version::HTTP_2;
+        let http2 = head.version == Version::HTTP_2;
         let authority = uri.authority().map(|authority| authority.as_str());
-        let host_header = request.headers().get(header::HOST);
+        let host_header = head.headers.get(header::HOST);
         let host_header = host_header.and_then(|value| value.to_str().ok());
         let host = if http2 {
             authority.or(host_header)
@@ -48,13 +69,14 @@ impl Inbound {
         };
         let host = host.unwrap_or_default().to_owned();
         Self {
-            method: request.method().clone(),
+            method: head.method.clone(),
             raw_path,
             raw_query,
             host,
             http2,
             scheme,
-            headers: std::mem::take(request.headers_mut()),
+            peer: head.peer_addr,
+            headers: HeaderMap::new(),
             body: Bytes::new(),
             request_id: unique_id(),
         }

@@ -23,13 +23,19 @@ pub mod kinesis;
 
 pub mod inbound;
 
+pub mod iot;
+
 pub mod json11;
+
+pub mod mqtt;
 
 pub mod probes;
 
 pub mod refusal;
 
 pub mod sqs;
+
+pub mod sts;
 
 pub use inbound::{Inbound, Params};
 pub use refusal::Refusal;
@@ -49,6 +55,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// Who sent it; `None` if the connection ended before that was looked at, and in tests without one.
+    pub peer: Option<std::net::SocketAddr>,
     /// The `Host` header or `:authority`: the host that answers name in URLs they hand out.
     pub host: String,
     /// The whole body.
@@ -69,6 +77,7 @@ impl Call {
             params,
             headers: inbound.headers,
             scheme: inbound.scheme,
+            peer: inbound.peer,
             host: inbound.host,
             body: inbound.body,
             request_id: inbound.request_id,

@@ -23,6 +23,9 @@ pub enum Refusal {
         /// Value of the `Allow` header.
         allow: String,
     },
+    /// The path is for WebSockets only.
+    #[error("Ask for an upgrade to WebSocket, version 13.")]
+    UpgradeRequired,
     /// The request can not be read; the text says what is wrong.
     #[error("{0}")]
     Malformed(String),
@@ -72,6 +75,7 @@ impl Refusal {
             Self::UnknownOperation(_) => (400, "UnknownOperationException"),
             Self::NotFound => (404, "NotFoundException"),
             Self::MethodNotAllowed { .. } => (405, "MethodNotAllowedException"),
+            Self::UpgradeRequired => (426, "UpgradeRequiredException"),
             Self::Malformed(_) => (400, "ValidationException"),
             Self::BodyTooLarge { .. } => (413, "RequestEntityTooLargeException"),
             Self::QueryTooLong { .. } => (414, "RequestUriTooLongException"),

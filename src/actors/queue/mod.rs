@@ -29,6 +29,8 @@ pub mod messages;
 #[cfg(test)]
 mod double;
 #[cfg(test)]
+pub(in crate::actors) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use actor::QueueActor;

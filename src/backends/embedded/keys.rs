@@ -1,6 +1,7 @@
 //! Keys of rows: fixed-width big-endian numbers, so that ranges are prefixes and order is acceptance order.
 
 use crate::domain::message::Origin;
+use crate::domain::publication::{ClientNo, Ordinal};
 use crate::domain::{AccountId, QueueNo, Seq, SessionId, SessionKey, Timestamp, UserId};
 
 /// Rows of the `registry` table, by first byte.
@@ -49,6 +50,24 @@ pub(super) mod scope {
     pub const MARK: u8 = b'R';
     /// When a user had sessions, once ended.
     pub const INTERVAL: u8 = b'V';
+    /// A publication to several clients, or to one and retained.
+    pub const PUBLICATION: u8 = b'T';
+}
+
+/// Rows of the `topics` table, by first byte.
+pub(super) mod plane {
+    /// Client records by number.
+    pub const CLIENT: u8 = b'C';
+    /// Client numbers by client id.
+    pub const CLIENT_ID: u8 = b'I';
+    /// Clients whose rows are still to be removed.
+    pub const PURGE: u8 = b'P';
+    /// Places in clients' queues.
+    pub const PLACE: u8 = b'M';
+    /// Packet ids of QoS 2 messages that were taken and not yet released.
+    pub const PACKET_ID: u8 = b'Q';
+    /// Retained messages by topic.
+    pub const RETAINED: u8 = b'T';
 }
 
 /// Signed numbers with the sign bit flipped sort by value.
@@ -234,6 +253,50 @@ pub(super) fn split_membership(after: &[u8], rest: usize) -> Option<(Option<Acco
     }
 }
 
+/// Everything of a client under one tag of `topics`.
+pub(super) fn of_client(tag: u8, client: ClientNo) -> Vec<u8> {
+    key(tag, &[&client.0.to_be_bytes()])
+}
+
+/// The client number behind the tag.
+pub(super) fn client_of(key: &[u8]) -> Option<ClientNo> {
+    Some(ClientNo(u64::from_be_bytes(
+        key.get(1..9)?.try_into().ok()?,
+    )))
+}
+
+/// A place in a client's queue.
+pub(super) fn place(client: ClientNo, ordinal: Ordinal) -> [u8; 17] {
+    let mut out = [plane::PLACE; 17];
+    out[1..9].copy_from_slice(&client.0.to_be_bytes());
+    out[9..].copy_from_slice(&ordinal.0.to_be_bytes());
+    out
+}
+
+/// Client and ordinal of a [`place`] key.
+pub(super) fn parse_place(key: &[u8]) -> Option<(ClientNo, Ordinal)> {
+    let ordinal = key.get(9..)?.try_into().ok()?;
+    Some((client_of(key)?, Ordinal(u64::from_be_bytes(ordinal))))
+}
+
+/// A packet id that a client used.
+pub(super) fn packet_id(client: ClientNo, packet_id: u16) -> Vec<u8> {
+    key(
+        plane::PACKET_ID,
+        &[&client.0.to_be_bytes(), &packet_id.to_be_bytes()],
+    )
+}
+
+/// The packet id at the end of a [`packet_id`] key.
+pub(super) fn trailing_packet_id(key: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes(key.get(9..)?.try_into().ok()?))
+}
+
+/// A publication in `shared`.
+pub(super) fn publication(seq: Seq) -> Vec<u8> {
+    key(scope::PUBLICATION, &[&seq.0.to_be_bytes()])
+}
+
 /// A registry row by queue number.
 pub(super) fn by_queue(tag: u8, queue: QueueNo) -> Vec<u8> {
     key(tag, &[&queue.0.to_be_bytes()])
@@ -259,6 +322,17 @@ mod tests {
             session: SessionId::parse("é/x").expect("valid"),
         };
         assert_eq!(parse_ttl(&ttl(Timestamp(9), &of)), Some((Timestamp(9), of)));
+    }
+
+    #[test]
+    fn places_come_apart_and_sort() {
+        let (client, ordinal) = (ClientNo(7), Ordinal(300));
+        let key = place(client, ordinal);
+        assert_eq!(parse_place(&key), Some((client, ordinal)));
+        assert!(key < place(client, Ordinal(301)) && key < place(ClientNo(8), Ordinal(1)));
+        assert_eq!(parse_place(&key[..16]), None);
+        assert_eq!(trailing_packet_id(&packet_id(client, 513)), Some(513));
+        assert_eq!(trailing_packet_id(&key), None);
     }
 
     #[test]

@@ -16,14 +16,18 @@ use crate::domain::{Clock, Seq, StoreError};
 mod catalog;
 mod codec;
 mod committer;
+mod counts;
 mod history;
 mod keys;
 mod members;
+mod publications;
 mod queues;
 mod records;
 mod sessions;
 mod space;
 mod tables;
+mod topic_upkeep;
+mod topics;
 mod tx;
 mod upkeep;
 
@@ -102,6 +106,7 @@ impl Embedded {
         let damaged = |error| OpenError::Damaged(dir.clone(), error);
         let next_seq = next_seq(&tables).map_err(damaged)?;
         tables.count_depths().map_err(damaged)?;
+        tables.count_plane().map_err(damaged)?;
         let space = Space::watch(dir, options.min_free_bytes)
             .map_err(|error| OpenError::Folder(dir.clone(), error))?;
         let watch = Space::watch(dir, options.min_free_bytes)

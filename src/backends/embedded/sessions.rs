@@ -108,6 +108,10 @@ impl SessionRegistry for Embedded {
                 ..old.clone()
             };
             replace(tx, &old, &session);
+            tx.touch(Touched::Opened {
+                session: session.route(),
+                before: Some(old.route()),
+            });
             Ok(Some(session))
         })
     }

@@ -12,8 +12,12 @@ use fjall::compaction::filter::{
 };
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 
+use super::counts::Counts;
 use super::{codec, keys};
 use crate::domain::{QueueNo, StoreError, Timestamp};
+
+/// How many tables there are.
+pub(super) const TABLES: usize = 6;
 
 /// One of the fixed tables. Few, because each has a write buffer of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +32,20 @@ pub(super) enum Table {
     Shared,
     /// Users' history. Expires.
     History,
+    /// Durable MQTT sessions, their queues, retained messages. Stay until they are removed, expired ones by upkeep: each
+    /// row counts for its queue's depth and its body's life, and must not leave unseen.
+    Topics,
 }
 
 impl Table {
     /// All of them.
-    pub(super) const ALL: [Table; 5] = [
+    pub(super) const ALL: [Table; TABLES] = [
         Table::Registry,
         Table::Messages,
         Table::States,
         Table::Shared,
         Table::History,
+        Table::Topics,
     ];
 
     /// Name on disk.
@@ -48,11 +56,13 @@ impl Table {
             Table::States => "states",
             Table::Shared => "shared",
             Table::History => "history",
+            Table::Topics => "topics",
         }
     }
 
-    const fn expires(self) -> bool {
-        !matches!(self, Table::Registry)
+    /// Whether rows leave when their time has passed, without being removed.
+    pub(super) const fn expires(self) -> bool {
+        !matches!(self, Table::Registry | Table::Topics)
     }
 }
 
@@ -70,11 +80,13 @@ pub struct StoreSizes {
 /// The open database.
 pub(super) struct Tables {
     db: Database,
-    keyspaces: [Keyspace; 5],
+    keyspaces: [Keyspace; TABLES],
     /// Bytes written to each table that have expired or been removed since it was last compacted (an estimate).
-    pub(super) garbage: [AtomicU64; 5],
+    pub(super) garbage: [AtomicU64; TABLES],
     /// How many messages of its own each queue has, expired ones that are still on disk included.
     depths: DashMap<QueueNo, u64>,
+    /// The same for the topic plane.
+    pub(super) counts: Counts,
 }
 
 /// A consistent view of all tables.
@@ -126,6 +138,7 @@ impl Tables {
             open(Table::States)?,
             open(Table::Shared)?,
             open(Table::History)?,
+            open(Table::Topics)?,
         ];
         sync_folders(folder)?;
         Ok(Self {
@@ -133,6 +146,7 @@ impl Tables {
             keyspaces,
             garbage: Default::default(),
             depths: DashMap::new(),
+            counts: Counts::default(),
         })
     }
 

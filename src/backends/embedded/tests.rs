@@ -22,6 +22,8 @@ use crate::domain::{
     Timestamp, UserId,
 };
 
+mod topics;
+
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 struct Fixture {

@@ -3,8 +3,10 @@
 use fjall::Slice;
 
 use super::committer::{REMOVED_ROW_BYTES, counts_as_garbage, note};
+use super::counts::{Before, Client};
 use super::tables::{Table, Tables};
 use crate::backends::Touched;
+use crate::domain::publication::ClientNo;
 use crate::domain::{QueueNo, Seq, StoreError};
 
 /// One write: a value, or none to remove the row.
@@ -20,6 +22,8 @@ pub(super) struct Tx<'a> {
     ops: Vec<Op>,
     touched: Vec<Touched>,
     depths: Vec<(QueueNo, i64)>,
+    /// The topic plane's counters are changed as jobs run: this takes it back.
+    counted: Vec<Before>,
     bytes: usize,
     first_seq: Seq,
     next_seq: Seq,
@@ -42,6 +46,7 @@ pub(super) struct Mark {
     ops: usize,
     touched: usize,
     depths: usize,
+    counted: usize,
     bytes: usize,
     next_seq: Seq,
 }
@@ -54,6 +59,7 @@ impl<'a> Tx<'a> {
             ops: Vec::new(),
             touched: Vec::new(),
             depths: Vec::new(),
+            counted: Vec::new(),
             bytes: 0,
             first_seq: next_seq,
             next_seq,
@@ -121,6 +127,32 @@ impl<'a> Tx<'a> {
         self.depths.push((queue, by));
     }
 
+    /// What is known of a durable client session.
+    pub(super) fn client(&self, client: ClientNo) -> Option<Client> {
+        self.tables.counts.client(client)
+    }
+
+    /// Replaces what is known of a durable client session.
+    pub(super) fn set_client(&mut self, client: ClientNo, to: Option<Client>) {
+        self.counted.push(self.tables.counts.set_client(client, to));
+    }
+
+    /// How many rows name a shared publication.
+    pub(super) fn references(&self, body: Seq) -> u32 {
+        self.tables.counts.references(body)
+    }
+
+    /// Replaces how many rows name a shared publication.
+    pub(super) fn set_references(&mut self, body: Seq, to: u32) {
+        self.counted
+            .push(self.tables.counts.set_references(body, to));
+    }
+
+    /// Notes bytes that a write makes useless.
+    pub(super) fn add_garbage(&self, table: Table, bytes: usize) {
+        self.tables.add_garbage(table, bytes as u64);
+    }
+
     /// Bytes written so far.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -132,6 +164,7 @@ impl<'a> Tx<'a> {
             ops: self.ops.len(),
             touched: self.touched.len(),
             depths: self.depths.len(),
+            counted: self.counted.len(),
             bytes: self.bytes,
             next_seq: self.next_seq,
         }
@@ -142,6 +175,9 @@ impl<'a> Tx<'a> {
         self.ops.truncate(mark.ops);
         self.touched.truncate(mark.touched);
         self.depths.truncate(mark.depths);
+        for before in self.counted.drain(mark.counted..).rev() {
+            self.tables.counts.restore(before);
+        }
         self.bytes = mark.bytes;
         self.next_seq = mark.next_seq;
     }

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use super::catalog::NAME_REST;
 use super::committer::{Committer, Growth};
 use super::keys::tag;
-use super::tables::{Table, Tables};
+use super::tables::{TABLES, Table, Tables};
 use super::{StoreOptions, codec};
 use crate::backends::Commit;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 /// Rows removed by one job.
-const CHUNK: usize = 1000;
+pub(super) const CHUNK: usize = 1000;
 
 /// A table is compacted when garbage is more than this part of it, and more than is configured …
 const GARBAGE_SHARE: u64 = 4;
@@ -26,7 +26,7 @@ const GARBAGE_SHARE: u64 = 4;
 const GARBAGE_AGE: Duration = Duration::from_secs(600);
 
 /// After looking through a table, this many times as long passes before the next look.
-const LOOK_PAUSE: u32 = 50;
+pub(super) const LOOK_PAUSE: u32 = 50;
 
 /// The running thread; dropping it ends it.
 pub(super) struct Upkeep {
@@ -50,9 +50,9 @@ impl Upkeep {
             clock,
             interval: options.sweep_interval,
             compact_after_bytes: options.compact_after_bytes,
-            compacted: [now; 5],
-            next_look: [now; 5],
-            expired: [0; 5],
+            compacted: [now; TABLES],
+            next_look: [now; TABLES],
+            expired: [0; TABLES],
         };
         let thread = std::thread::Builder::new()
             .name("store-upkeep".into())
@@ -75,18 +75,19 @@ impl Drop for Upkeep {
     }
 }
 
-struct Keeper {
-    tables: Arc<Tables>,
-    committer: Arc<Committer>,
-    clock: Clock,
+/// What the thread works with.
+pub(super) struct Keeper {
+    pub(super) tables: Arc<Tables>,
+    pub(super) committer: Arc<Committer>,
+    pub(super) clock: Clock,
     interval: Duration,
     compact_after_bytes: u64,
     /// When each table was last compacted.
-    compacted: [Instant; 5],
+    compacted: [Instant; TABLES],
     /// When each table is next looked through for expired rows.
-    next_look: [Instant; 5],
+    pub(super) next_look: [Instant; TABLES],
     /// Bytes of expired rows found then.
-    expired: [u64; 5],
+    expired: [u64; TABLES],
 }
 
 impl Keeper {
@@ -101,6 +102,7 @@ impl Keeper {
     fn round(&mut self) -> Result<(), StoreError> {
         self.purge_deleted_queues()?;
         self.free_names()?;
+        self.look_after_topics()?;
         for table in Table::ALL {
             self.compact(table)?;
         }
@@ -154,7 +156,7 @@ impl Keeper {
     }
 
     /// Removes rows and waits until that is on disk.
-    fn remove(&self, table: Table, keys: Vec<fjall::Slice>) -> Result<(), StoreError> {
+    pub(super) fn remove(&self, table: Table, keys: Vec<fjall::Slice>) -> Result<(), StoreError> {
         let removed = self
             .committer
             .submit(Growth::Frees, keys.len() * 32, move |tx| {
@@ -168,7 +170,7 @@ impl Keeper {
 
     /// Compacts a table that has much garbage, or some for long.
     fn compact(&mut self, table: Table) -> Result<(), StoreError> {
-        if self.next_look[table as usize] <= Instant::now() {
+        if table.expires() && self.next_look[table as usize] <= Instant::now() {
             self.look_for_expired(table)?;
         }
         let keyspace = self.tables.keyspace(table);
@@ -200,9 +202,6 @@ impl Keeper {
     /// Adds up the bytes of a table's expired rows. A long table is looked through less often, so that this never
     /// takes more than a few percent of a core.
     fn look_for_expired(&mut self, table: Table) -> Result<(), StoreError> {
-        if table == Table::Registry {
-            return Ok(());
-        }
         let (started, now) = (Instant::now(), self.clock.now());
         let mut bytes = 0;
         for row in self.tables.view().prefix(table, &[]) {
@@ -227,7 +226,7 @@ impl Wake for Unpark {
 }
 
 /// Waits on this thread, which has no runtime.
-fn block_on<T>(mut commit: Commit<T>) -> Result<T, StoreError> {
+pub(super) fn block_on<T>(mut commit: Commit<T>) -> Result<T, StoreError> {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {

@@ -27,16 +27,20 @@ mod rest;
 mod routes;
 mod rpc;
 mod serve;
+mod socket;
 mod target;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod upgrade;
 
 pub use bench::BENCH_ROUTES;
 pub use rest::{ERROR_TYPE, refuse as refuse_rest};
 pub use rpc::{Refuser, RpcWire};
-pub use serve::{ServeOptions, serve};
+pub use serve::{Listener, ServeOptions, serve};
+pub use socket::Socket;
 pub use traffic::Traffic;
+pub use upgrade::{Links, Origins, Start};
 
 use routes::Router;
 use rpc::Mounted;
@@ -100,6 +104,7 @@ pub struct Door {
     router: Router<RestTarget>,
     wires: Vec<Mounted>,
     surface: Vec<Exposed>,
+    links: Option<upgrade::Mounted>,
     traffic: Arc<Traffic>,
 }
 
@@ -114,6 +119,7 @@ impl Door {
             router: Router::new(),
             wires: Vec::new(),
             surface: Vec::new(),
+            links: None,
             traffic: Arc::default(),
         }
     }
@@ -181,19 +187,40 @@ impl Door {
     }
 
     /// Answers a request; the whole of actix-web's part is to bring it here.
-    pub async fn handle(&self, mut request: ServiceRequest) -> ServiceResponse {
+    pub async fn handle(&self, request: ServiceRequest) -> ServiceResponse {
+        self.handle_over(request, self.scheme).await
+    }
+
+    /// The same for a request that came over `scheme`.
+    async fn handle_over(
+        &self,
+        mut request: ServiceRequest,
+        scheme: &'static str,
+    ) -> ServiceResponse {
         let ticket = self.traffic.enter();
-        let inbound = Inbound::take(&mut request, self.scheme);
+        let inbound = Inbound::take(&mut request, scheme);
         let request_id = inbound.request_id;
         let (request, mut payload) = request.into_parts();
-        let mut response = self.answer(inbound, &mut payload).await;
+        let response = self.answer(inbound, &mut payload).await;
+        ServiceResponse::new(request, ticket.answer(Self::sign(response, request_id)))
+    }
+
+    /// Hands on a connection that came without HTTP. It ends if nobody takes such connections.
+    fn accept(&self, socket: Socket) {
+        if let Some(mounted) = &self.links {
+            mounted.links.accept(socket);
+        }
+    }
+
+    /// What every answer carries.
+    fn sign(mut response: HttpResponse, request_id: uuid::Uuid) -> HttpResponse {
         let headers = response.headers_mut();
         let mut text = uuid::Uuid::encode_buffer();
         if let Ok(id) = HeaderValue::from_str(request_id.as_hyphenated().encode_lower(&mut text)) {
             headers.insert(REQUEST_ID, id);
         }
         cors::expose(headers);
-        ServiceResponse::new(request, ticket.answer(response))
+        response
     }
 
     async fn answer(&self, inbound: Inbound, payload: &mut Payload) -> HttpResponse {
@@ -289,6 +316,13 @@ impl Door {
         }
         if let Some(target) = inbound.target() {
             return Err(Refusal::UnknownOperation(target.to_owned()));
+        }
+        if self
+            .links
+            .as_ref()
+            .is_some_and(|links| links.path == inbound.raw_path)
+        {
+            return Err(Refusal::UpgradeRequired);
         }
         self.router.find(&inbound.method, &inbound.raw_path)
     }

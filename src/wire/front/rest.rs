@@ -30,6 +30,11 @@ pub fn refuse(refusal: &Refusal) -> HttpResponse {
                 headers.insert(header::ALLOW, allow);
             }
         }
+        Refusal::UpgradeRequired => {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            let version = HeaderValue::from_static("13");
+            headers.insert(header::SEC_WEBSOCKET_VERSION, version);
+        }
         Refusal::Unavailable => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use metrics::Counter;
@@ -21,7 +22,7 @@ pub(super) struct Target {
 }
 
 /// Metrics of one target; the handles are made once, since looking them up costs more than a small request.
-struct Counts {
+pub(super) struct Counts {
     by_class: [Counter; 4],
     panics: Counter,
 }
@@ -74,13 +75,18 @@ impl Target {
 
     /// Counts an answer, refusals included.
     pub(super) fn count(&self, response: &HttpResponse) {
-        let class = usize::from(response.status().as_u16() / 100).clamp(2, 5) - 2;
-        self.counts.by_class[class].increment(1);
+        self.counts.count(response.status());
     }
 }
 
 impl Counts {
-    fn new(wire: &'static str, name: &'static str) -> Self {
+    /// Counts an answer; a switch of protocols is a success.
+    pub(super) fn count(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(2, 5) - 2;
+        self.by_class[class].increment(1);
+    }
+
+    pub(super) fn new(wire: &'static str, name: &'static str) -> Self {
         let answered = |class: &'static str| metrics::counter!("fanfare_requests_total", "wire" => wire, "operation" => name, "status" => class);
         Self {
             by_class: ["2xx", "3xx", "4xx", "5xx"].map(answered),

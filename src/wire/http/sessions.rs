@@ -15,6 +15,7 @@ use super::answer::{Answer, Failure, Refused, ok, respond};
 use super::{RestState, fields};
 use crate::actors::registrar::Create;
 use crate::config::limits;
+use crate::domain::policy::is_plain;
 use crate::domain::session::{EnvelopeVersion, Session};
 use crate::domain::{AccountId, SessionId, SessionKey, UserId};
 use crate::wire::Call;
@@ -253,9 +254,10 @@ async fn open(state: &RestState, call: &Call) -> Answer {
             "MessageRetentionPeriod must be an integer from 60 to 1209600",
         )),
     });
+    let session = key.session.as_str();
     let topics = options
         .topics
-        .map(|topics| topics.iter().map(|topic| filter(topic)).collect());
+        .map(|topics| topics.iter().map(|topic| filter(topic, session)).collect());
     let create = Create {
         key,
         user,
@@ -280,8 +282,14 @@ async fn open(state: &RestState, call: &Call) -> Answer {
     })
 }
 
-/// A topic filter as MQTT has it: `#` only at the end, `+` and `#` only as a whole level.
-fn filter(topic: &str) -> Result<String, Refused> {
+/// A topic filter as MQTT has it: `#` only at the end, `+` and `#` only as a whole level. The session's id stands in it only
+/// if it means nothing there but itself (M4).
+fn filter(topic: &str, session: &str) -> Result<String, Refused> {
+    if topic.contains("{sessionId}") && !is_plain(session) {
+        return Err(Refused::invalid(
+            "topics: {sessionId} can not stand for an id with any of + # * ? $ /",
+        ));
+    }
     let levels: Vec<&str> = topic.split('/').collect();
     let last = levels.len() - 1;
     let level = |(at, level): (usize, &&str)| match *level {
@@ -453,10 +461,18 @@ mod tests {
     #[test]
     fn topic_filters_are_checked() {
         for good in ["a", "a/b", "/a", "a/+/b", "#", "a/#", "rooms/{accountId}/#"] {
-            assert!(filter(good).is_ok(), "{good}");
+            assert!(filter(good, "s").is_ok(), "{good}");
         }
         for bad in ["", "a/#/b", "a#", "a+/b", "a\0", &"x".repeat(257)] {
-            assert!(filter(bad).is_err(), "{bad}");
+            assert!(filter(bad, "s").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn m04_a_session_id_widens_no_grant() {
+        for (id, expect) in [("s", true), ("+", false), ("#", false), ("a/b", false)] {
+            assert_eq!(filter("rooms/{sessionId}", id).is_ok(), expect, "{id}");
+            assert!(filter("rooms/{accountId}/#", id).is_ok(), "{id}");
         }
     }
 

@@ -207,6 +207,8 @@ fn refusal_names(refusal: &Refusal) -> Names {
         Refusal::MethodNotAllowed { .. } => {
             names!(coral "UnsupportedHttpVerb", "UnsupportedHttpVerb", 405)
         }
+        // No request for this wire is at such a path.
+        Refusal::UpgradeRequired => names!(coral "UpgradeRequired", "UpgradeRequired", 426),
         Refusal::Malformed(_) => names!(coral "SerializationException", "MalformedInput", 400),
         Refusal::BodyTooLarge { .. } => {
             names!(coral "RequestEntityTooLarge", "RequestEntityTooLarge", 413)

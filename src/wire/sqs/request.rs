@@ -371,7 +371,7 @@ impl Request {
         let Ok(name) = QueueName::parse(name) else {
             return Err(match self.grant.caller() {
                 Caller::Operator { .. } => QueueError::DoesNotExist.into(),
-                Caller::Session(_) | Caller::Anonymous => Denied.into(),
+                Caller::Session(_) | Caller::Issued(_) | Caller::Anonymous => Denied.into(),
             });
         };
         self.grant.queue_named(&name)?;

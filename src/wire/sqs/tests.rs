@@ -235,6 +235,7 @@ fn inbound(method: Method, path: &str, query: &str, headers: HeaderMap, body: &s
         raw_query: query.into(),
         headers,
         scheme: "http",
+        peer: None,
         host: HOST.into(),
         http2: false,
         body: body.to_owned().into(),

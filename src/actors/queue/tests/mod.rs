@@ -23,9 +23,9 @@ use crate::domain::{Clock, QueueError, QueueName};
 const LONG: Duration = Duration::from_secs(20);
 
 /// Queues on a store that tests can look into.
-struct Bench {
-    store: Arc<Memory>,
-    queues: Queues,
+pub(super) struct Bench {
+    pub(super) store: Arc<Memory>,
+    pub(super) queues: Queues,
 }
 
 fn config() -> QueuesConfig {
@@ -43,7 +43,7 @@ fn config() -> QueuesConfig {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(config())
     }
 

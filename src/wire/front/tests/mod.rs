@@ -22,6 +22,7 @@ use crate::wire::Call;
 mod matrix;
 mod requests;
 mod sockets;
+mod upgrades;
 
 /// What the handlers of the test tables leave behind.
 #[derive(Default)]

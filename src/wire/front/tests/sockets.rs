@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 
-fn start(given: &Given) -> (SocketAddr, actix_web::dev::ServerHandle) {
+pub(super) fn start(given: &Given) -> (SocketAddr, actix_web::dev::ServerHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let options = ServeOptions {
@@ -16,14 +16,14 @@ fn start(given: &Given) -> (SocketAddr, actix_web::dev::ServerHandle) {
         shutdown_patience: Duration::from_secs(1),
         ..ServeOptions::default()
     };
-    let server = serve(listener, Arc::clone(&given.door), &options).unwrap();
+    let server = serve(vec![Listener::http(listener)], &given.door, &options).unwrap();
     let handle = server.handle();
     actix_rt::spawn(server);
     (address, handle)
 }
 
 /// Sends bytes, returns everything that comes until the server closes or is silent for long.
-async fn talk(address: SocketAddr, bytes: &[u8]) -> String {
+pub(super) async fn talk(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
@@ -32,7 +32,7 @@ async fn talk(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn eventually(what: impl Fn() -> bool) -> bool {
+pub(super) async fn eventually(what: impl Fn() -> bool) -> bool {
     for _ in 0..200 {
         if what() {
             return true;
@@ -86,7 +86,7 @@ async fn beyond_the_limit_connections_wait_in_the_backlog() {
         shutdown_patience: Duration::from_secs(1),
         ..ServeOptions::default()
     };
-    let server = serve(listener, Arc::clone(&given.door), &options).unwrap();
+    let server = serve(vec![Listener::http(listener)], &given.door, &options).unwrap();
     let handle = server.handle();
     actix_rt::spawn(server);
     let ask = async || {

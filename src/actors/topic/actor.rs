@@ -1,0 +1,68 @@
+//! The topic actor: one on each worker that has connections. Other workers' publications, take-overs and hand-outs come
+//! in through its mailbox; what happens on its own worker does not leave the thread and goes straight to its [`Shard`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use actix::{Actor, Context, Handler};
+
+use super::messages::{End, FanOut, Hand};
+use super::shard::Shard;
+use crate::config::limits;
+
+/// See the module.
+pub struct TopicActor {
+    shard: Rc<Shard>,
+}
+
+impl TopicActor {
+    pub(super) fn new(shard: Rc<Shard>) -> Self {
+        Self { shard }
+    }
+
+    /// Does something with the shard. A panic ends that and nothing else: the connections of a whole worker must not
+    /// lose their topics because of one message.
+    fn contained(&self, work: impl FnOnce(&Shard)) {
+        if catch_unwind(AssertUnwindSafe(|| work(&self.shard))).is_err() {
+            metrics::counter!("fanfare_actor_panics_total", "actor" => "topic").increment(1);
+            tracing::error!(
+                actor = "topic",
+                "a message to an actor was given up: it panicked"
+            );
+        }
+    }
+}
+
+impl Actor for TopicActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(limits::TOPIC_MAILBOX);
+    }
+}
+
+impl Handler<FanOut> for TopicActor {
+    type Result = ();
+
+    fn handle(&mut self, FanOut(fans): FanOut, _: &mut Self::Context) {
+        for fan in &fans {
+            self.contained(|shard| shard.fan_out(fan));
+        }
+    }
+}
+
+impl Handler<Hand> for TopicActor {
+    type Result = ();
+
+    fn handle(&mut self, hand: Hand, _: &mut Self::Context) {
+        self.contained(|shard| shard.hand(hand));
+    }
+}
+
+impl Handler<End> for TopicActor {
+    type Result = ();
+
+    fn handle(&mut self, End { which, why }: End, _: &mut Self::Context) {
+        self.contained(|shard| shard.end(which, why));
+    }
+}

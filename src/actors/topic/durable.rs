@@ -1,0 +1,259 @@
+//! Client sessions that outlive their connection: who they are, what they subscribe to, and which of them a publication
+//! is for, whether they are connected or not.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use dashmap::DashMap;
+
+use super::shard::{Key, Merged, Options, ShardHandle, is_from};
+use super::trie::Trie;
+use crate::backends::topics::Recipient;
+use crate::domain::Timestamp;
+use crate::domain::policy::{Access, Action};
+use crate::domain::publication::{
+    ClientId, ClientNo, ClientRecord, Ordinal, Publication, QoS, Subscription,
+};
+use crate::domain::topic::TopicFilter;
+
+/// A session with a queue on disk.
+#[derive(Debug)]
+pub(super) struct Durable {
+    pub(super) no: ClientNo,
+    pub(super) id: ClientId,
+    /// The principal that it belongs to.
+    pub(super) owner: Arc<str>,
+    state: Mutex<DurableState>,
+}
+
+/// What changes of a durable session.
+#[derive(Debug)]
+pub(super) struct DurableState {
+    /// As it is on disk, or on its way there.
+    pub(super) record: ClientRecord,
+    /// What its client may do, as of its last connection; `None` if there was none since the start.
+    pub(super) access: Option<Access>,
+    /// Where its client is connected.
+    pub(super) attached: Option<(ShardHandle, Key)>,
+    /// Messages up to this one may have been sent to the client before.
+    pub(super) sent_through: Option<Ordinal>,
+    /// Whether it is gone: nothing may be stored for it any more.
+    pub(super) closed: bool,
+}
+
+impl DurableState {
+    /// When the session ends, if its client does not come back.
+    pub(super) fn ends(&self) -> Option<Timestamp> {
+        let (gone, expiry) = self.record.disconnected.zip(self.record.expiry)?;
+        Some(gone.plus(expiry))
+    }
+}
+
+impl Durable {
+    pub(super) fn state(&self) -> MutexGuard<'_, DurableState> {
+        self.state.lock().expect("nobody panics while holding it")
+    }
+}
+
+/// All durable sessions.
+#[derive(Debug, Default)]
+pub(super) struct Durables {
+    by_id: DashMap<ClientId, Arc<Durable>>,
+    filters: RwLock<Trie<Entry>>,
+    /// Number of entries in `filters`, so that a publication that is for nobody here takes no lock.
+    subscriptions: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    durable: Arc<Durable>,
+    options: Options,
+}
+
+impl Durables {
+    pub(super) fn get(&self, id: &ClientId) -> Option<Arc<Durable>> {
+        self.by_id.get(id).map(|found| found.clone())
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Takes in a session that the store has. Replaces one of the same client id.
+    pub(super) fn add(
+        &self,
+        record: ClientRecord,
+        access: Option<Access>,
+        sent_through: Option<Ordinal>,
+    ) -> Arc<Durable> {
+        let durable = Arc::new(Durable {
+            no: record.no,
+            id: record.id.clone(),
+            owner: record.owner.clone(),
+            state: Mutex::new(DurableState {
+                record: record.clone(),
+                access,
+                attached: None,
+                sent_through,
+                closed: false,
+            }),
+        });
+        if let Some(old) = self.by_id.insert(record.id.clone(), durable.clone()) {
+            self.forget(&old);
+        }
+        for subscription in &record.subscriptions {
+            self.insert(&durable, subscription);
+        }
+        self.show();
+        durable
+    }
+
+    /// Removes a session. Nothing finds it from now on.
+    pub(super) fn remove(&self, durable: &Arc<Durable>) {
+        self.by_id
+            .remove_if(&durable.id, |_, found| Arc::ptr_eq(found, durable));
+        self.forget(durable);
+        self.show();
+    }
+
+    fn forget(&self, durable: &Arc<Durable>) {
+        let subscriptions = {
+            let mut state = durable.state();
+            state.closed = true;
+            std::mem::take(&mut state.record.subscriptions)
+        };
+        for subscription in &subscriptions {
+            self.delete(durable, &subscription.filter);
+        }
+    }
+
+    /// Adds a subscription, or replaces the one of the same filter, in the record too. `true` if it is new.
+    pub(super) fn subscribe(&self, durable: &Arc<Durable>, subscription: &Subscription) -> bool {
+        let is_new = {
+            let mut state = durable.state();
+            let subscriptions = &mut state.record.subscriptions;
+            let old = subscriptions
+                .iter_mut()
+                .find(|old| old.filter == subscription.filter);
+            match old {
+                Some(old) => {
+                    *old = subscription.clone();
+                    false
+                }
+                None => {
+                    subscriptions.push(subscription.clone());
+                    true
+                }
+            }
+        };
+        if !is_new {
+            self.delete(durable, &subscription.filter);
+        }
+        self.insert(durable, subscription);
+        is_new
+    }
+
+    /// Removes a subscription, from the record too; `false` if there was none.
+    pub(super) fn unsubscribe(&self, durable: &Arc<Durable>, filter: &TopicFilter) -> bool {
+        let removed = {
+            let mut state = durable.state();
+            let subscriptions = &mut state.record.subscriptions;
+            let before = subscriptions.len();
+            subscriptions.retain(|old| old.filter != *filter);
+            subscriptions.len() < before
+        };
+        self.delete(durable, filter);
+        removed
+    }
+
+    fn insert(&self, durable: &Arc<Durable>, subscription: &Subscription) {
+        if subscription.filter.group().is_some() {
+            return;
+        }
+        let entry = Entry {
+            durable: durable.clone(),
+            options: Options::from(subscription),
+        };
+        let mut filters = self
+            .filters
+            .write()
+            .expect("nobody panics while holding it");
+        filters.insert(&subscription.filter, entry);
+        self.subscriptions.store(filters.len(), Ordering::Release);
+    }
+
+    fn delete(&self, durable: &Arc<Durable>, filter: &TopicFilter) {
+        if filter.group().is_some() {
+            return;
+        }
+        let mut filters = self
+            .filters
+            .write()
+            .expect("nobody panics while holding it");
+        filters.remove(filter, |entry| Arc::ptr_eq(&entry.durable, durable));
+        self.subscriptions.store(filters.len(), Ordering::Release);
+    }
+
+    /// Into whose queues a publication goes.
+    pub(super) fn recipients(
+        &self,
+        publication: &Publication,
+        limit: u64,
+    ) -> Vec<(Arc<Durable>, Recipient)> {
+        if publication.qos == QoS::AtMostOnce || self.subscriptions.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let mut matched: HashMap<ClientNo, (Arc<Durable>, Vec<Options>)> = HashMap::new();
+        {
+            let filters = self.filters.read().expect("nobody panics while holding it");
+            filters.matching(&publication.topic, &mut |entry: &Entry| {
+                let is_own = entry.options.no_local && is_from(publication, &entry.durable.id);
+                if !is_own {
+                    matched
+                        .entry(entry.durable.no)
+                        .or_insert_with(|| (entry.durable.clone(), Vec::new()))
+                        .1
+                        .push(entry.options);
+                }
+            });
+        }
+        matched
+            .into_values()
+            .filter_map(|(durable, options)| {
+                let merged = Merged::of(options.into_iter())?;
+                let recipient = recipient(&durable, publication, &merged, limit)?;
+                Some((durable, recipient))
+            })
+            .collect()
+    }
+
+    fn show(&self) {
+        metrics::gauge!("fanfare_mqtt_durable_sessions").set(self.by_id.len() as f64);
+    }
+}
+
+/// What is to be stored for a session; nothing if it wants quality of service 0, or may not receive it.
+pub(super) fn recipient(
+    durable: &Durable,
+    publication: &Publication,
+    merged: &Merged,
+    limit: u64,
+) -> Option<Recipient> {
+    let qos = merged.qos.min(publication.qos);
+    if qos == QoS::AtMostOnce {
+        return None;
+    }
+    let state = durable.state();
+    let access = state.access.as_ref();
+    let may =
+        access.is_none_or(|access| access.allows(Action::Receive, publication.topic.as_str()));
+    (may && !state.closed).then(|| Recipient {
+        client: durable.no,
+        qos,
+        retain: publication.retain && merged.retain_as_published,
+        ids: merged.ids.to_vec(),
+        limit,
+    })
+}

@@ -1,0 +1,72 @@
+//! One publication on its way to many connections, and what a connection is to the topic actors.
+
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::inbox::Receipt;
+use crate::domain::publication::{Ordinal, Publication, QoS};
+
+/// Wire formats that may be shared between the connections of one publication: MQTT 3.1.1 and 5.
+pub const FORMATS: usize = 2;
+
+/// A publication with what it looks like on the wire, made once for all that get it.
+#[derive(Debug)]
+pub struct Fan {
+    /// What was published.
+    pub publication: Arc<Publication>,
+    frames: [OnceLock<Bytes>; FORMATS],
+}
+
+impl Fan {
+    /// Nothing is encoded yet.
+    pub fn new(publication: Arc<Publication>) -> Arc<Self> {
+        Arc::new(Self {
+            publication,
+            frames: Default::default(),
+        })
+    }
+
+    /// The publication as a whole packet of quality of service 0 without flags, in one of the [`FORMATS`]; `encode`
+    /// makes it the first time.
+    pub fn frame(&self, format: usize, encode: impl FnOnce(&Publication) -> Bytes) -> &Bytes {
+        self.frames[format].get_or_init(|| encode(&self.publication))
+    }
+}
+
+/// A publication for one connection.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// What.
+    pub fan: Arc<Fan>,
+    /// The lesser of what was published and what was subscribed to.
+    pub qos: QoS,
+    /// The retain flag that the client shall see.
+    pub retain: bool,
+    /// Subscription Identifiers of the subscriptions that matched.
+    pub ids: Rc<[u32]>,
+    /// Its place in the queue of a durable session; `None` if it is in memory only.
+    pub ordinal: Option<Ordinal>,
+    /// For a message from a session's queue: what says that it has arrived.
+    pub receipt: Option<Rc<Receipt>>,
+}
+
+/// Why the topic plane ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// Another connection has the client id now.
+    TakenOver,
+    /// An operator asked for it.
+    Administrative,
+}
+
+/// A connection, as the shard of its worker sees it. Nothing here waits; a link that can not take any more closes
+/// itself.
+pub trait Link {
+    /// A publication for this client. With an ordinal, it is the newest in the durable session's queue.
+    fn deliver(&self, delivery: &Delivery);
+
+    /// The connection ends: the link says so to the client, and detaches before it returns.
+    fn close(&self, why: Closing);
+}

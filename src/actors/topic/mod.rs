@@ -1,0 +1,236 @@
+//! The topic plane: connections publish to topics, and each publication finds its way to those that subscribe.
+//!
+//! Each worker has a [`TopicActor`] with a [shard](shard): the connections of that worker and their subscriptions. A
+//! publication goes to the connections of its own worker without leaving the thread, and to each other worker as one
+//! message, however many subscribers there are. What promises more than "at most once" to a session that outlives its
+//! connection goes through that session's queue on disk ([`durable`]), and is acknowledged when it is there.
+//!
+//! Who may do what is decided here, not by whoever calls: [`Topics::connect`], [`Attached::publish`],
+//! [`Attached::subscribe`] and every delivery ask the [`Access`](crate::domain::policy::Access) of the connection.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use actix::Actor as _;
+
+use crate::actors::queue::Queues;
+use crate::backends::QueueCatalog;
+use crate::backends::topics::TopicStore;
+use crate::domain::publication::{Ordinal, Publication};
+use crate::domain::{Clock, StoreError, Timestamp};
+
+mod actor;
+mod attached;
+mod clients;
+mod connect;
+mod deadlines;
+#[cfg(test)]
+mod double;
+mod durable;
+mod fan;
+mod groups;
+mod inbox;
+mod lifecycle;
+mod messages;
+mod outgoing;
+mod publish;
+mod retained;
+mod shard;
+mod subscribe;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod trie;
+mod window;
+
+pub use actor::TopicActor;
+pub use attached::{Attached, Leaving, WillFate};
+pub use connect::{Connect, ConnectError, Connected};
+pub use fan::{Closing, Delivery, FORMATS, Fan, Link};
+pub use inbox::Receipt;
+pub use outgoing::{Outgoing, Received};
+pub use publish::{PublishError, Publishing};
+pub use retained::RetainedLimits;
+pub use subscribe::{Granted, SubscribeError};
+pub use window::{Overflow, Sending, WindowLimits};
+
+use clients::Clients;
+use deadlines::Deadlines;
+use durable::Durables;
+use groups::Groups;
+use retained::RetainedTable;
+use shard::{Shard, ShardHandle};
+
+/// Bounds of the topic plane.
+#[derive(Debug, Clone)]
+pub struct TopicSettings {
+    /// Messages that wait in one durable session's queue; more are not stored for it.
+    pub queue_limit: u64,
+    /// Durable sessions; beyond it a client that asks for one is refused.
+    pub max_durable_sessions: usize,
+    /// Subscriptions of one client.
+    pub max_subscriptions: usize,
+    /// Retained messages.
+    pub retained: RetainedLimits,
+    /// Whether connections and subscriptions are announced on `$aws/events/…`.
+    pub lifecycle_events: bool,
+}
+
+/// Whether what a publication's publisher was once allowed still is. Asked before something that was kept is delivered.
+pub trait StandingRights: Send + Sync + 'static {
+    /// `false` if the right to publish it was taken away since.
+    fn stand(&self, publication: &Publication) -> bool;
+}
+
+/// All topics of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Topics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Tells the threads' shards of several instances apart.
+    id: u64,
+    store: Arc<dyn TopicStore>,
+    rights: Arc<dyn StandingRights>,
+    queues: Queues,
+    catalog: Arc<dyn QueueCatalog>,
+    settings: TopicSettings,
+    clock: Clock,
+    shards: RwLock<Arc<[ShardHandle]>>,
+    clients: Clients,
+    durables: Durables,
+    groups: Groups,
+    retained: RetainedTable,
+    deadlines: Deadlines,
+}
+
+thread_local! {
+    /// This thread's shard of each instance.
+    static SHARDS: RefCell<HashMap<u64, Weak<Shard>>> = RefCell::default();
+}
+
+/// What [`Topics`] works with.
+pub struct TopicParts {
+    /// Where sessions and retained messages are kept.
+    pub store: Arc<dyn TopicStore>,
+    /// Whether publishers' rights still stand.
+    pub rights: Arc<dyn StandingRights>,
+    /// The sessions' queues, for their topics.
+    pub queues: Queues,
+    /// The names of the sessions' queues.
+    pub catalog: Arc<dyn QueueCatalog>,
+    /// Time.
+    pub clock: Clock,
+}
+
+impl Topics {
+    /// Reads what the store has. Call [`Topics::keep_time`] once inside an actix system.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store can not be read.
+    pub fn open(parts: TopicParts, settings: TopicSettings) -> Result<Self, StoreError> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let topics = Self {
+            inner: Arc::new(Inner {
+                id: IDS.fetch_add(1, Ordering::Relaxed),
+                store: parts.store,
+                rights: parts.rights,
+                queues: parts.queues,
+                catalog: parts.catalog,
+                clock: parts.clock,
+                shards: RwLock::new(Arc::new([])),
+                clients: Clients::default(),
+                durables: Durables::default(),
+                groups: Groups::default(),
+                retained: RetainedTable::new(settings.retained),
+                deadlines: Deadlines::default(),
+                settings,
+            }),
+        };
+        topics.recover()?;
+        Ok(topics)
+    }
+
+    /// Takes in what was there when the last process ended.
+    fn recover(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        self.store().retained(now, &mut |publication| {
+            self.inner.retained.set(&Arc::new(publication));
+        })?;
+        let mut records = Vec::new();
+        self.store().clients(&mut |record| records.push(record))?;
+        for mut record in records {
+            // Whoever was connected is not any more.
+            let was_connected = record.disconnected.is_none();
+            record.disconnected.get_or_insert(now);
+            let sent = Some(Ordinal(u64::MAX));
+            let durable = self.inner.durables.add(record.clone(), None, sent);
+            for subscription in &record.subscriptions {
+                self.join_group(subscription, &durable.id, None, Some(durable.clone()));
+            }
+            self.await_end(&durable, &record);
+            if was_connected {
+                self.save(record);
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::actors::topic) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(in crate::actors::topic) fn store(&self) -> &dyn TopicStore {
+        &*self.inner.store
+    }
+
+    pub(in crate::actors::topic) fn rights(&self) -> &dyn StandingRights {
+        &*self.inner.rights
+    }
+
+    /// Connected clients.
+    pub fn connections(&self) -> usize {
+        self.inner.clients.len()
+    }
+
+    /// This worker's shard; a new one with its actor if it has none yet.
+    fn here(&self) -> Rc<Shard> {
+        let id = self.inner.id;
+        let known = SHARDS.with_borrow(|shards| shards.get(&id).and_then(Weak::upgrade));
+        if let Some(known) = known {
+            return known;
+        }
+        let shard = Rc::new(Shard::new());
+        let address = TopicActor::new(shard.clone()).start();
+        SHARDS.with_borrow_mut(|shards| shards.insert(id, Rc::downgrade(&shard)));
+        let mut shards = self
+            .inner
+            .shards
+            .write()
+            .expect("nobody panics while holding it");
+        let handle = shard.handle(address);
+        *shards = shards.iter().cloned().chain([handle]).collect();
+        shard
+    }
+
+    /// How this worker's shard is reached.
+    fn handle_of(&self, shard: &Shard) -> ShardHandle {
+        let shards = self.shards();
+        let handle = shards.iter().find(|handle| handle.is_of(shard));
+        handle.expect("a shard is listed when it is made").clone()
+    }
+
+    fn shards(&self) -> Arc<[ShardHandle]> {
+        let shards = self
+            .inner
+            .shards
+            .read()
+            .expect("nobody panics while holding it");
+        shards.clone()
+    }
+}

@@ -1,0 +1,232 @@
+//! What one connection is still to get with quality of service 1 and 2: from memory, or from the queue of a durable
+//! session on disk.
+
+use std::sync::Arc;
+
+use super::Topics;
+use super::durable::Durable;
+use super::fan::{Delivery, Fan};
+use super::window::{Again, Overflow, Sending, Window, WindowLimits, is_alive};
+use crate::backends::Commit;
+use crate::backends::topics::Queued;
+use crate::domain::StoreError;
+use crate::domain::policy::{Access, Action};
+use crate::domain::publication::Ordinal;
+
+/// The way out of one connection. It belongs to the link, which sends what [`Outgoing::next`] gives it and reports
+/// what the client acknowledges.
+pub struct Outgoing {
+    topics: Topics,
+    window: Window,
+    queue: Option<Queue>,
+    access: Access,
+}
+
+/// Where a connection stands in its session's queue.
+struct Queue {
+    durable: Arc<Durable>,
+    /// The newest message that was taken over into the window; `None` before the first.
+    last: Option<Ordinal>,
+    /// Whether there may be messages after it that were not.
+    behind: bool,
+    /// What was taken over up to this one may have been sent in an earlier connection.
+    sent_before: Option<Ordinal>,
+}
+
+impl Outgoing {
+    pub(super) fn new(
+        topics: Topics,
+        durable: Option<Arc<Durable>>,
+        access: Access,
+        limits: WindowLimits,
+    ) -> Self {
+        let queue = durable.map(|durable| {
+            let sent_before = durable.state().sent_through;
+            Queue {
+                durable,
+                last: None,
+                behind: true,
+                sent_before,
+            }
+        });
+        Self {
+            topics,
+            window: Window::new(limits),
+            queue,
+            access,
+        }
+    }
+
+    /// What the client may receive from now on.
+    pub fn set_access(&mut self, access: Access) {
+        self.access = access;
+    }
+
+    /// Takes a publication of quality of service 1 or 2 that a shard delivered.
+    ///
+    /// # Errors
+    /// [`Overflow`] if too much waits already: the client is too slow. Never for what is on disk.
+    pub fn offer(&mut self, delivery: &Delivery) -> Result<(), Overflow> {
+        let (Some(queue), Some(ordinal)) = (&mut self.queue, delivery.ordinal) else {
+            return self.window.push(delivery.clone(), Again::No);
+        };
+        let is_next = queue.last.is_some_and(|last| ordinal.0 == last.0 + 1);
+        if queue.behind || !is_next || self.window.room() == 0 {
+            // It is read from disk when its turn comes.
+            queue.behind = true;
+            return Ok(());
+        }
+        if self.window.push(delivery.clone(), Again::No).is_ok() {
+            queue.last = Some(ordinal);
+        } else {
+            queue.behind = true;
+        }
+        Ok(())
+    }
+
+    /// What to send next; `None` until the client acknowledges something or something new comes.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the queue can not be read.
+    pub fn next(&mut self) -> Result<Option<Sending>, StoreError> {
+        loop {
+            if self.window.is_idle() {
+                self.catch_up()?;
+            }
+            let now = self.topics.now();
+            let (access, rights) = (&self.access, self.topics.rights());
+            let mut dropped = Vec::new();
+            let sending = self.window.next(
+                |delivery| {
+                    let publication = &delivery.fan.publication;
+                    is_alive(delivery, now)
+                        && access.allows(Action::Receive, publication.topic.as_str())
+                        && rights.stand(publication)
+                },
+                |delivery| dropped.extend(delivery.ordinal),
+            );
+            let nothing_dropped = dropped.is_empty();
+            self.forget(dropped);
+            if sending.is_some() || nothing_dropped {
+                return Ok(sending);
+            }
+        }
+    }
+
+    /// Takes over what the queue has after the newest that was, as far as there is room.
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        let Some(queue) = &mut self.queue else {
+            return Ok(());
+        };
+        let room = self.window.room();
+        if !queue.behind || room == 0 {
+            return Ok(());
+        }
+        let (no, now) = (queue.durable.no, self.topics.now());
+        let found = self.topics.store().queued(no, queue.last, room, now)?;
+        queue.behind = found.len() == room;
+        for queued in found {
+            let again = match queue.sent_before {
+                _ if queued.received => Again::Release,
+                Some(sent) if queued.ordinal <= sent => Again::Duplicate,
+                _ => Again::No,
+            };
+            let ordinal = queued.ordinal;
+            if self.window.push(delivery(queued), again).is_err() {
+                queue.behind = true;
+                break;
+            }
+            queue.last = Some(ordinal);
+        }
+        // After a restart it is not known what was sent; no more than the window can have been.
+        if queue.sent_before == Some(Ordinal(u64::MAX)) {
+            queue.sent_before = queue.last;
+        }
+        Ok(())
+    }
+
+    /// Whether one more could be sent soon, so that it is worth offering.
+    pub fn has_room(&self) -> bool {
+        self.window.room() > 0
+    }
+
+    /// Messages in flight.
+    pub fn in_flight(&self) -> usize {
+        self.window.in_flight()
+    }
+
+    /// PUBACK. `false` if no message of QoS 1 with this packet id is in flight.
+    pub fn acknowledged(&mut self, packet_id: u16) -> bool {
+        let done = self.window.acknowledged(packet_id);
+        self.done(done)
+    }
+
+    /// PUBREC without an error: what to wait for before PUBREL is sent. `None` if no message of QoS 2 with this
+    /// packet id is in flight.
+    pub fn received(&mut self, packet_id: u16) -> Option<Received> {
+        let ordinal = self.window.received(packet_id)?.ordinal;
+        Some(match (&self.queue, ordinal) {
+            (Some(queue), Some(ordinal)) => {
+                Received::Stored(self.topics.store().received(queue.durable.no, ordinal))
+            }
+            _ => Received::Now,
+        })
+    }
+
+    /// PUBREC with an error: the client does not want the message. `false` if there is none.
+    pub fn refused(&mut self, packet_id: u16) -> bool {
+        let done = self.window.refused(packet_id);
+        self.done(done)
+    }
+
+    /// PUBCOMP. `false` if no released message with this packet id is in flight.
+    pub fn completed(&mut self, packet_id: u16) -> bool {
+        let done = self.window.completed(packet_id);
+        self.done(done)
+    }
+
+    fn done(&mut self, done: Option<Delivery>) -> bool {
+        let Some(done) = done else { return false };
+        if let Some(receipt) = &done.receipt {
+            receipt.arrived();
+        }
+        self.forget(done.ordinal.into_iter().collect());
+        true
+    }
+
+    fn forget(&self, done: Vec<Ordinal>) {
+        if let Some(queue) = &self.queue
+            && !done.is_empty()
+        {
+            self.topics.store().done(queue.durable.no, done);
+        }
+    }
+
+    /// The connection ends: what was sent is sent again, as a duplicate, in the next one.
+    pub(super) fn end(&mut self) {
+        if let Some(queue) = &self.queue
+            && let Some(last) = queue.last
+        {
+            queue.durable.state().sent_through = Some(last);
+        }
+    }
+}
+
+/// See [`Outgoing::received`].
+pub enum Received {
+    /// PUBREL may be sent at once.
+    Now,
+    /// PUBREL may be sent when this is on disk.
+    Stored(Commit<()>),
+}
+
+fn delivery(queued: Queued) -> Delivery {
+    Delivery {
+        fan: Fan::new(queued.publication),
+        qos: queued.qos,
+        retain: queued.retain,
+        ids: queued.ids.into(),
+        ordinal: Some(queued.ordinal),
+        receipt: None,
+    }
+}

@@ -1,0 +1,313 @@
+//! A publication finds its way: to the queues of durable sessions, to one member of each group, to its topic's retained
+//! message, and to every connection that subscribes.
+
+use std::iter::once;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::durable::{Durable, recipient};
+use super::fan::Fan;
+use super::groups::Member;
+use super::inbox;
+use super::messages::Hand;
+use super::shard::{Key, Merged, Shard, ShardHandle};
+use super::{RetainedTable, Topics};
+use crate::backends::topics::{DurablePublish, Placed, Recipient};
+use crate::domain::StoreError;
+use crate::domain::policy::{Access, Action, Decision};
+use crate::domain::publication::{ClientNo, Ordinal, Publication, QoS};
+use crate::domain::topic::TopicName;
+
+/// Why a publication was refused. It reached nobody.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The policy says no.
+    #[error("not authorized to publish to this topic: {0}")]
+    NotAllowed(Decision),
+    /// Only the server publishes there.
+    #[error("the topic is reserved")]
+    Reserved,
+    /// There is no room: every queue that it is for is full, or there are too many retained messages.
+    #[error("the quota is exceeded: {0}")]
+    QuotaExceeded(&'static str),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What becomes of a publication. Until it is known nothing may be acknowledged.
+pub enum Publishing {
+    /// Known at once.
+    Done(Result<(), PublishError>),
+    /// Known when it is on disk. Dropping this does not take it back.
+    Waiting(LocalBoxFuture<'static, Result<(), PublishError>>),
+}
+
+impl Publishing {
+    /// Waits until it is known.
+    ///
+    /// # Errors
+    /// [`PublishError`]: it reached nobody.
+    pub async fn outcome(self) -> Result<(), PublishError> {
+        match self {
+            Self::Done(outcome) => outcome,
+            Self::Waiting(waiting) => waiting.await,
+        }
+    }
+}
+
+/// Where a publication goes besides those that simply subscribe.
+struct Route {
+    recipients: Vec<(Arc<Durable>, Recipient)>,
+    handed: Vec<(ShardHandle, Key, QoS, Merged)>,
+}
+
+impl Topics {
+    /// Publishes for someone who is not connected, such as an HTTP client.
+    pub fn publish(&self, access: &Access, publication: Publication) -> Publishing {
+        self.publish_here(access, publication, None)
+    }
+
+    pub(in crate::actors::topic) fn publish_here(
+        &self,
+        access: &Access,
+        publication: Publication,
+        from: Option<(ClientNo, u16)>,
+    ) -> Publishing {
+        if is_reserved(&publication.topic) {
+            return Publishing::Done(Err(PublishError::Reserved));
+        }
+        let decision = decide(access, &publication);
+        if !decision.is_allowed() {
+            return Publishing::Done(Err(PublishError::NotAllowed(decision)));
+        }
+        self.route(publication, from)
+    }
+
+    /// Publishes without asking whether that is allowed.
+    pub(in crate::actors::topic) fn route(
+        &self,
+        publication: Publication,
+        from: Option<(ClientNo, u16)>,
+    ) -> Publishing {
+        let shard = self.here();
+        let publication = Arc::new(if publication.retain {
+            detached(publication)
+        } else {
+            publication
+        });
+        if publication.retain && self.inner.retained.room(&publication).is_err() {
+            let error = PublishError::QuotaExceeded("retained messages");
+            return Publishing::Done(Err(error));
+        }
+        let route = self.find_route(&publication);
+        let is_promised = publication.qos != QoS::AtMostOnce;
+        let must_wait =
+            from.is_some() || is_promised && (publication.retain || !route.recipients.is_empty());
+        if !must_wait {
+            if publication.retain {
+                self.retain_unpromised(&publication);
+            }
+            self.spread(&shard, Fan::new(publication), route.handed);
+            return Publishing::Done(Ok(()));
+        }
+        let stored = self.store().publish(DurablePublish {
+            publication: publication.clone(),
+            to: route
+                .recipients
+                .iter()
+                .map(|(_, recipient)| recipient.clone())
+                .collect(),
+            retain: publication.retain,
+            from,
+        });
+        let topics = self.clone();
+        Publishing::Waiting(Box::pin(async move {
+            let placed = stored.await?;
+            topics.placed(&shard, publication, route, &placed)
+        }))
+    }
+
+    /// What was published is on disk: those who are connected get it.
+    fn placed(
+        &self,
+        shard: &Rc<Shard>,
+        publication: Arc<Publication>,
+        route: Route,
+        placed: &Placed,
+    ) -> Result<(), PublishError> {
+        if placed.repeated {
+            // The publisher has asked before, and did not get the answer.
+            return Ok(());
+        }
+        let full = placed.places.iter().filter(|place| place.is_none()).count();
+        if full > 0 {
+            metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "session queue full")
+                .increment(full as u64);
+            if full == placed.places.len() {
+                return Err(PublishError::QuotaExceeded(
+                    "messages in the session's queue",
+                ));
+            }
+        }
+        if publication.retain {
+            self.inner.retained.set(&publication);
+        }
+        let fan = Fan::new(publication);
+        for ((durable, recipient), place) in route.recipients.iter().zip(&placed.places) {
+            if let Some(ordinal) = place {
+                self.tell(shard, durable, recipient, &fan, *ordinal);
+            }
+        }
+        self.spread(shard, fan, route.handed);
+        Ok(())
+    }
+
+    /// Tells a durable session's connection, if there is one, of the newest message in its queue.
+    pub(in crate::actors::topic) fn tell(
+        &self,
+        shard: &Rc<Shard>,
+        durable: &Durable,
+        recipient: &Recipient,
+        fan: &Arc<Fan>,
+        ordinal: Ordinal,
+    ) {
+        let Some((handle, key)) = durable.state().attached.clone() else {
+            return;
+        };
+        let hand = Hand {
+            to: key,
+            fan: fan.clone(),
+            qos: recipient.qos,
+            retain: recipient.retain,
+            ids: recipient.ids.clone(),
+            ordinal: Some(ordinal),
+        };
+        self.hand(shard, &handle, hand);
+    }
+
+    fn hand(&self, shard: &Rc<Shard>, handle: &ShardHandle, hand: Hand) {
+        if handle.is_of(shard) {
+            shard.hand(hand);
+            return;
+        }
+        if let Err(actix::dev::SendError::Full(hand)) = handle.address.try_send(hand) {
+            let address = handle.address.clone();
+            actix::spawn(async move {
+                // An error: that worker has ended, and its connections with it.
+                let _ = address.send(hand).await;
+            });
+        }
+    }
+
+    fn find_route(&self, publication: &Publication) -> Route {
+        let limit = self.inner.settings.queue_limit;
+        let mut recipients = self.inner.durables.recipients(publication, limit);
+        let mut handed = Vec::new();
+        for member in self.inner.groups.pick(publication) {
+            let Member {
+                options,
+                seat,
+                durable,
+                ..
+            } = member;
+            let merged = Merged::of(once(options)).expect("there is one");
+            let stored = durable.and_then(|durable| {
+                let recipient = recipient(&durable, publication, &merged, limit)?;
+                Some((durable, recipient))
+            });
+            match (stored, seat) {
+                (Some(stored), _) => recipients.push(stored),
+                (None, Some((shard, key, _))) => {
+                    handed.push((shard, key, merged.qos.min(publication.qos), merged));
+                }
+                (None, None) => {}
+            }
+        }
+        Route { recipients, handed }
+    }
+
+    /// A retained message of which nothing was promised: it reaches the disk soon.
+    fn retain_unpromised(&self, publication: &Arc<Publication>) {
+        self.inner.retained.set(publication);
+        let stored = self.store().publish(DurablePublish {
+            publication: publication.clone(),
+            to: Vec::new(),
+            retain: true,
+            from: None,
+        });
+        actix::spawn(async move {
+            if let Err(error) = stored.await {
+                tracing::warn!(%error, "a retained message of quality of service 0 was not stored");
+            }
+        });
+    }
+
+    /// To all connections that subscribe, and to those of groups whose turn it is.
+    fn spread(
+        &self,
+        shard: &Rc<Shard>,
+        fan: Arc<Fan>,
+        handed: Vec<(ShardHandle, Key, QoS, Merged)>,
+    ) {
+        shard.fan_out(&fan);
+        for (handle, key, qos, merged) in handed {
+            let hand = Hand {
+                to: key,
+                fan: fan.clone(),
+                qos,
+                retain: fan.publication.retain && merged.retain_as_published,
+                ids: merged.ids.to_vec(),
+                ordinal: None,
+            };
+            self.hand(shard, &handle, hand);
+        }
+        let shards = self.shards();
+        if shards.len() > 1 {
+            shard.forward(fan, &shards);
+        }
+    }
+
+    /// To all connections that subscribe; nothing is kept.
+    pub(in crate::actors::topic) fn spread_unasked(&self, publication: Arc<Publication>) {
+        self.spread(&self.here(), Fan::new(publication), Vec::new());
+    }
+
+    /// The retained message of a topic.
+    pub fn retained(&self, topic: &TopicName) -> Option<Arc<Publication>> {
+        self.kept().get(topic.as_str(), self.now())
+    }
+
+    /// Retained messages of topics after `after`, in order of topic, at most `limit`.
+    pub fn retained_page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Publication>> {
+        self.kept().page(after, limit, self.now())
+    }
+
+    fn kept(&self) -> &RetainedTable {
+        &self.inner.retained
+    }
+}
+
+/// Whether only the server publishes to a topic.
+pub(super) fn is_reserved(topic: &TopicName) -> bool {
+    topic.is_reserved() || inbox::is_session_topic(topic.as_str())
+}
+
+/// Whether someone may publish this.
+pub(super) fn decide(access: &Access, publication: &Publication) -> Decision {
+    let topic = publication.topic.as_str();
+    let decision = access.decide(Action::Publish, topic);
+    if decision.is_allowed() && publication.retain {
+        return access.decide(Action::RetainPublish, topic);
+    }
+    decision
+}
+
+/// The same in memory of its own: what is kept for long must not keep all that was read with it.
+fn detached(mut publication: Publication) -> Publication {
+    publication.topic = publication.topic.detached();
+    publication.payload = bytes::Bytes::copy_from_slice(&publication.payload);
+    publication
+}

@@ -1,0 +1,466 @@
+//! One worker's share of the topic plane: its connections, what they subscribe to, and the way from a publication to
+//! each of them without leaving the thread.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix::Addr;
+
+use super::actor::TopicActor;
+use super::fan::{Closing, Delivery, Fan, Link};
+use super::messages::{FanOut, Hand};
+use super::trie::Trie;
+use crate::config::limits;
+use crate::domain::policy::{Access, Action};
+use crate::domain::publication::{ClientId, Publication, QoS, Subscription};
+use crate::domain::topic::{TopicFilter, TopicName};
+
+/// A connection's place in its shard. Not used again by another connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key(u64);
+
+/// How other workers reach a shard.
+#[derive(Debug, Clone)]
+pub(super) struct ShardHandle {
+    pub(super) address: Addr<TopicActor>,
+    counts: Arc<Counts>,
+}
+
+/// What other workers know of a shard.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Subscriptions: publications are not sent to a shard without any.
+    subscriptions: AtomicUsize,
+    /// Those that begin with `$`: events are not made when nobody wants them.
+    reserved: AtomicUsize,
+}
+
+/// See the module. Not shared between threads.
+pub(super) struct Shard {
+    state: RefCell<State>,
+    counts: Arc<Counts>,
+    /// Publications for other shards, sent together at the end of the current turn of the event loop.
+    outgoing: RefCell<Vec<Arc<Fan>>>,
+}
+
+#[derive(Default)]
+struct State {
+    last_key: u64,
+    subscribers: HashMap<Key, Subscriber>,
+    filters: Trie<Entry>,
+    /// How many of the filters begin with `$`.
+    reserved: usize,
+    /// Who gets publications of a topic, as long as nobody's subscription or rights change.
+    targets: HashMap<TopicName, Rc<[Target]>>,
+}
+
+/// A connection that may subscribe.
+struct Subscriber {
+    client: ClientId,
+    link: Rc<dyn Link>,
+    access: Access,
+    /// Whether the session has a queue on disk: what it gets with QoS 1 and 2 comes from there.
+    durable: bool,
+    filters: HashMap<TopicFilter, Subscription>,
+}
+
+/// One subscription in the tree.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    key: Key,
+    options: Options,
+}
+
+/// What of a subscription decides how its publications are delivered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Options {
+    pub(super) qos: QoS,
+    pub(super) no_local: bool,
+    pub(super) retain_as_published: bool,
+    pub(super) id: Option<u32>,
+}
+
+impl From<&Subscription> for Options {
+    fn from(subscription: &Subscription) -> Self {
+        Self {
+            qos: subscription.qos,
+            no_local: subscription.no_local,
+            retain_as_published: subscription.retain_as_published,
+            id: subscription.id,
+        }
+    }
+}
+
+/// All of one connection's subscriptions that match a topic.
+struct Target {
+    link: Rc<dyn Link>,
+    durable: bool,
+    /// For publications of others.
+    all: Merged,
+    /// If one of the subscriptions is `no local`: whose own publications are different, and what is left of the
+    /// subscriptions for them.
+    own: Option<(ClientId, Option<Merged>)>,
+}
+
+/// Several subscriptions of one client to one topic: it gets one copy.
+#[derive(Debug, Clone)]
+pub(super) struct Merged {
+    pub(super) qos: QoS,
+    pub(super) retain_as_published: bool,
+    pub(super) ids: Rc<[u32]>,
+}
+
+impl Merged {
+    /// `None` if there are no subscriptions.
+    pub(super) fn of(options: impl Iterator<Item = Options>) -> Option<Self> {
+        let mut merged: Option<(QoS, bool)> = None;
+        let mut ids = Vec::new();
+        for options in options {
+            let (qos, retain) = merged.unwrap_or_default();
+            merged = Some((qos.max(options.qos), retain || options.retain_as_published));
+            ids.extend(options.id);
+        }
+        ids.sort_unstable();
+        merged.map(|(qos, retain_as_published)| Self {
+            qos,
+            retain_as_published,
+            ids: ids.into(),
+        })
+    }
+}
+
+impl Target {
+    fn deliver(&self, fan: &Arc<Fan>) {
+        let publication = &fan.publication;
+        let merged = match &self.own {
+            Some((client, own)) if is_from(publication, client) => own.as_ref(),
+            _ => Some(&self.all),
+        };
+        let Some(merged) = merged else { return };
+        let qos = merged.qos.min(publication.qos);
+        if self.durable && qos != QoS::AtMostOnce {
+            return;
+        }
+        self.link.deliver(&Delivery {
+            fan: fan.clone(),
+            qos,
+            retain: publication.retain && merged.retain_as_published,
+            ids: merged.ids.clone(),
+            ordinal: None,
+            receipt: None,
+        });
+    }
+}
+
+/// Whether it asks for topics of the server.
+fn is_reserved(filter: &TopicFilter) -> bool {
+    filter.filter().starts_with('$')
+}
+
+/// Whether a client published it itself.
+pub(super) fn is_from(publication: &Publication, client: &ClientId) -> bool {
+    let publisher = publication.publisher.as_ref();
+    publisher.is_some_and(|publisher| publisher.client.as_ref() == Some(client))
+}
+
+impl ShardHandle {
+    /// Whether the other is the same shard.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.counts, &other.counts)
+    }
+
+    /// Whether it is this shard.
+    pub(super) fn is_of(&self, shard: &Shard) -> bool {
+        Arc::ptr_eq(&self.counts, &shard.counts)
+    }
+
+    /// Whether somebody there subscribes to the server's own topics.
+    pub(super) fn wants_events(&self) -> bool {
+        self.counts.reserved.load(Ordering::Relaxed) > 0
+    }
+
+    fn has_subscriptions(&self) -> bool {
+        self.counts.subscriptions.load(Ordering::Relaxed) > 0
+    }
+
+    /// Hands publications over. If the shard's mailbox is full, those that promise nothing are dropped and counted, and
+    /// the others wait for room.
+    fn fan_out(&self, mut fans: Vec<Arc<Fan>>) {
+        if !self.has_subscriptions() {
+            return;
+        }
+        let error = match self.address.try_send(FanOut(fans)) {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        fans = match error {
+            actix::dev::SendError::Full(FanOut(fans)) => fans,
+            // The shard ends with its thread.
+            actix::dev::SendError::Closed(_) => return,
+        };
+        let before = fans.len();
+        fans.retain(|fan| fan.publication.qos != QoS::AtMostOnce);
+        metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "worker mailbox full")
+            .increment((before - fans.len()) as u64);
+        if !fans.is_empty() {
+            let address = self.address.clone();
+            actix::spawn(async move {
+                // An error: the shard has ended with its thread, and its connections with it.
+                let _ = address.send(FanOut(fans)).await;
+            });
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn new() -> Self {
+        Self {
+            state: RefCell::default(),
+            counts: Arc::default(),
+            outgoing: RefCell::default(),
+        }
+    }
+
+    pub(super) fn handle(&self, address: Addr<TopicActor>) -> ShardHandle {
+        ShardHandle {
+            address,
+            counts: self.counts.clone(),
+        }
+    }
+
+    pub(super) fn attach(
+        &self,
+        client: ClientId,
+        link: Rc<dyn Link>,
+        access: Access,
+        durable: bool,
+    ) -> Key {
+        let mut state = self.state.borrow_mut();
+        state.last_key += 1;
+        let key = Key(state.last_key);
+        let subscriber = Subscriber {
+            client,
+            link,
+            access,
+            durable,
+            filters: HashMap::new(),
+        };
+        state.subscribers.insert(key, subscriber);
+        key
+    }
+
+    /// The connection is gone: it gets nothing any more. `false` if it was gone already.
+    pub(super) fn detach(&self, key: Key) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(subscriber) = state.subscribers.remove(&key) else {
+            return false;
+        };
+        for filter in subscriber.filters.keys().filter(|f| f.group().is_none()) {
+            state.remove_entry(filter, key);
+        }
+        self.count(&state);
+        true
+    }
+
+    /// Ends a connection from outside.
+    pub(super) fn end(&self, key: Key, why: Closing) {
+        let link = self.link(key);
+        if let Some(link) = link {
+            link.close(why);
+        }
+    }
+
+    fn link(&self, key: Key) -> Option<Rc<dyn Link>> {
+        let state = self.state.borrow();
+        state
+            .subscribers
+            .get(&key)
+            .map(|subscriber| subscriber.link.clone())
+    }
+
+    /// Adds a subscription, or replaces the one of the same filter. `true` if it is new.
+    pub(super) fn subscribe(&self, key: Key, subscription: &Subscription) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(subscriber) = state.subscribers.get_mut(&key) else {
+            return false;
+        };
+        let filter = &subscription.filter;
+        let old = subscriber
+            .filters
+            .insert(filter.clone(), subscription.clone());
+        if filter.group().is_none() {
+            if old.is_some() {
+                state.remove_entry(filter, key);
+            }
+            let options = Options::from(subscription);
+            state.filters.insert(filter, Entry { key, options });
+            state.reserved += usize::from(is_reserved(filter));
+            state.forget_targets(filter);
+        }
+        self.count(&state);
+        old.is_none()
+    }
+
+    /// Removes a subscription; `false` if there was none.
+    pub(super) fn unsubscribe(&self, key: Key, filter: &TopicFilter) -> bool {
+        let mut state = self.state.borrow_mut();
+        let removed = state
+            .subscribers
+            .get_mut(&key)
+            .and_then(|subscriber| subscriber.filters.remove(filter));
+        if removed.is_some() && filter.group().is_none() {
+            state.remove_entry(filter, key);
+        }
+        self.count(&state);
+        removed.is_some()
+    }
+
+    /// The connection's subscriptions.
+    pub(super) fn subscriptions(&self, key: Key) -> Vec<Subscription> {
+        let state = self.state.borrow();
+        let subscriber = state.subscribers.get(&key);
+        subscriber.map_or_else(Vec::new, |subscriber| {
+            subscriber.filters.values().cloned().collect()
+        })
+    }
+
+    /// Whether the connection may have this subscription beside those it has, of which there may be `most`.
+    pub(super) fn has_room(&self, key: Key, filter: &TopicFilter, most: usize) -> bool {
+        let state = self.state.borrow();
+        let subscriber = state.subscribers.get(&key);
+        subscriber.is_some_and(|subscriber| {
+            subscriber.filters.len() < most || subscriber.filters.contains_key(filter)
+        })
+    }
+
+    /// What the connection may do has changed.
+    pub(super) fn set_access(&self, key: Key, access: Access) {
+        let mut state = self.state.borrow_mut();
+        if let Some(subscriber) = state.subscribers.get_mut(&key) {
+            subscriber.access = access;
+            state.targets.clear();
+        }
+    }
+
+    fn count(&self, state: &State) {
+        let Counts {
+            subscriptions,
+            reserved,
+        } = &*self.counts;
+        subscriptions.store(state.filters.len(), Ordering::Relaxed);
+        reserved.store(state.reserved, Ordering::Relaxed);
+    }
+
+    /// Hands a publication to every connection of this worker that subscribes to its topic and may receive it.
+    pub(super) fn fan_out(&self, fan: &Arc<Fan>) {
+        let targets = self.state.borrow_mut().targets(&fan.publication.topic);
+        for target in targets.iter() {
+            target.deliver(fan);
+        }
+    }
+
+    /// Hands a publication to one connection.
+    pub(super) fn hand(&self, hand: Hand) {
+        if let Some(link) = self.link(hand.to) {
+            link.deliver(&Delivery {
+                fan: hand.fan,
+                qos: hand.qos,
+                retain: hand.retain,
+                ids: hand.ids.into(),
+                ordinal: hand.ordinal,
+                receipt: None,
+            });
+        }
+    }
+
+    /// Hands a publication to the other shards, at the end of this turn of the event loop: those of one turn travel
+    /// together.
+    pub(super) fn forward(self: &Rc<Self>, fan: Arc<Fan>, others: &Arc<[ShardHandle]>) {
+        let first = {
+            let mut outgoing = self.outgoing.borrow_mut();
+            outgoing.push(fan);
+            outgoing.len() == 1
+        };
+        if first {
+            let (shard, others) = (self.clone(), others.clone());
+            actix::spawn(async move {
+                tokio::task::yield_now().await;
+                shard.send_outgoing(&others);
+            });
+        }
+    }
+
+    fn send_outgoing(&self, shards: &[ShardHandle]) {
+        let fans = self.outgoing.take();
+        let others = shards
+            .iter()
+            .filter(|other| !Arc::ptr_eq(&other.counts, &self.counts));
+        for other in others {
+            for some in fans.chunks(limits::FAN_OUT_BATCH) {
+                other.fan_out(some.to_vec());
+            }
+        }
+    }
+}
+
+impl State {
+    fn remove_entry(&mut self, filter: &TopicFilter, key: Key) {
+        let removed = self.filters.remove(filter, |entry| entry.key == key);
+        if is_reserved(filter) {
+            self.reserved -= removed;
+        }
+        self.forget_targets(filter);
+    }
+
+    /// A subscription of this filter came or went.
+    fn forget_targets(&mut self, filter: &TopicFilter) {
+        if filter.is_wild() {
+            self.targets.clear();
+        } else {
+            self.targets.remove(filter.filter());
+        }
+    }
+
+    fn targets(&mut self, topic: &TopicName) -> Rc<[Target]> {
+        if let Some(known) = self.targets.get(topic) {
+            return known.clone();
+        }
+        let mut matched: Vec<Entry> = Vec::new();
+        self.filters
+            .matching(topic, &mut |entry| matched.push(*entry));
+        matched.sort_by_key(|entry| entry.key.0);
+        let targets: Rc<[Target]> = matched
+            .chunk_by(|one, other| one.key == other.key)
+            .filter_map(|entries| self.target(topic, entries))
+            .collect();
+        // Topics that nobody subscribes to are not remembered: whoever publishes can think up any number of them.
+        if !targets.is_empty() {
+            if self.targets.len() >= limits::CACHED_TOPICS {
+                self.targets.clear();
+            }
+            self.targets.insert(topic.detached(), targets.clone());
+        }
+        targets
+    }
+
+    fn target(&self, topic: &TopicName, entries: &[Entry]) -> Option<Target> {
+        let subscriber = self.subscribers.get(&entries.first()?.key)?;
+        if !subscriber.access.allows(Action::Receive, topic.as_str()) {
+            return None;
+        }
+        let options = || entries.iter().map(|entry| entry.options);
+        let own = options().any(|options| options.no_local).then(|| {
+            let left = options().filter(|options| !options.no_local);
+            (subscriber.client.clone(), Merged::of(left))
+        });
+        Some(Target {
+            link: subscriber.link.clone(),
+            durable: subscriber.durable,
+            all: Merged::of(options())?,
+            own,
+        })
+    }
+}

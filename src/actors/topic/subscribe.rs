@@ -1,0 +1,344 @@
+//! A connection subscribes and unsubscribes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::attached::{Attached, Seating};
+use super::durable::Durable;
+use super::fan::{Delivery, Fan};
+use super::groups::Member;
+use super::inbox::{self, Inbox};
+use super::shard::{Key, Options, ShardHandle, is_from};
+use super::{Topics, lifecycle};
+use crate::backends::topics::{DurablePublish, Recipient};
+use crate::domain::policy::{Access, Action, Decision};
+use crate::domain::publication::{ClientId, Publication, QoS, RetainHandling, Subscription};
+use crate::domain::topic::TopicFilter;
+use crate::domain::{QueueName, StoreError};
+
+/// A subscription that stands.
+#[derive(Debug)]
+pub struct Granted {
+    /// At most this.
+    pub qos: QoS,
+    /// Retained messages to send after SUBACK, as fast as the client takes them.
+    pub retained: Vec<Delivery>,
+}
+
+/// Why a subscription was refused; an older one of the same filter stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// The policy says no.
+    #[error("not authorized to subscribe to this filter: {0}")]
+    NotAllowed(Decision),
+    /// Nothing is published there for clients.
+    #[error("the topic is reserved")]
+    Reserved,
+    /// The client has as many subscriptions as it may.
+    #[error("too many subscriptions")]
+    TooMany,
+    /// A session's topic can not be shared.
+    #[error("a session's topic can not be shared")]
+    NotShareable,
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the names of the server's own topics start with.
+const EVENTS: &str = "$aws/events/";
+
+impl Attached {
+    /// Subscribes, each filter by itself, in order. When this answers, the subscriptions of a durable session are on
+    /// disk.
+    pub async fn subscribe(
+        &self,
+        subscriptions: Vec<Subscription>,
+    ) -> Vec<Result<Granted, SubscribeError>> {
+        let mut results: Vec<Result<(), SubscribeError>> = Vec::new();
+        let mut is_new = Vec::new();
+        for subscription in &subscriptions {
+            let added = self.add(subscription);
+            is_new.push(matches!(added, Ok(true)));
+            results.push(added.map(|_| ()));
+        }
+        let stored = self.store_subscriptions().await;
+        let mut granted = Vec::new();
+        for ((subscription, result), is_new) in subscriptions.iter().zip(results).zip(is_new) {
+            granted.push(match (result, &stored) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Err(error)) => {
+                    self.remove(&subscription.filter);
+                    Err(SubscribeError::Store(error.clone()))
+                }
+                (Ok(()), Ok(())) => Ok(Granted {
+                    qos: subscription.qos,
+                    retained: self.retained_for(subscription, is_new).await,
+                }),
+            });
+        }
+        let taken = subscriptions.iter().zip(&granted);
+        let filters = taken.filter_map(|(subscription, granted)| {
+            granted.as_ref().ok().map(|_| &subscription.filter)
+        });
+        self.announce_filters(filters, true);
+        granted
+    }
+
+    /// Ends subscriptions; says for each whether there was one. When this answers, that is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the subscriptions of a durable session may come back after a crash.
+    pub async fn unsubscribe(&self, filters: &[TopicFilter]) -> Result<Vec<bool>, StoreError> {
+        let removed: Vec<bool> = filters.iter().map(|filter| self.remove(filter)).collect();
+        self.store_subscriptions().await?;
+        let gone = filters.iter().zip(&removed);
+        let gone = gone.filter_map(|(filter, removed)| removed.then_some(filter));
+        self.announce_filters(gone, false);
+        Ok(removed)
+    }
+
+    async fn store_subscriptions(&self) -> Result<(), StoreError> {
+        let Some(durable) = &self.seating.durable else {
+            return Ok(());
+        };
+        let record = durable.state().record.clone();
+        self.topics.store().save(record).await
+    }
+
+    /// `true` if the subscription is new.
+    fn add(&self, subscription: &Subscription) -> Result<bool, SubscribeError> {
+        let filter = &subscription.filter;
+        if let Some(refused) = refused(filter) {
+            return Err(refused);
+        }
+        let decision = self.access().decide(Action::Subscribe, filter.filter());
+        if !decision.is_allowed() {
+            return Err(SubscribeError::NotAllowed(decision));
+        }
+        let (shard, key) = (&self.seating.shard, self.seating.key);
+        if !shard.has_room(key, filter, self.topics.inner.settings.max_subscriptions) {
+            metrics::counter!("fanfare_mqtt_refused_total", "reason" => "subscriptions")
+                .increment(1);
+            return Err(SubscribeError::TooMany);
+        }
+        if let Some(queue) = inbox::queue_of(filter.filter()) {
+            self.read_queue(&queue, subscription)?;
+        }
+        if let Some(durable) = &self.seating.durable {
+            self.topics.inner.durables.subscribe(durable, subscription);
+        }
+        self.join(subscription);
+        Ok(shard.subscribe(key, subscription))
+    }
+
+    fn join(&self, subscription: &Subscription) {
+        let seat = (
+            self.seating.handle.clone(),
+            self.seating.key,
+            self.access().clone(),
+        );
+        let (id, durable) = (&self.seating.id, self.seating.durable.clone());
+        self.topics
+            .join_group(subscription, id, Some(seat), durable);
+    }
+
+    /// `true` if there was a subscription.
+    fn remove(&self, filter: &TopicFilter) -> bool {
+        self.inboxes.borrow_mut().remove(filter);
+        if let Some(durable) = &self.seating.durable {
+            self.topics.inner.durables.unsubscribe(durable, filter);
+        }
+        if filter.group().is_some() {
+            self.topics.inner.groups.leave(filter, &self.seating.id);
+        }
+        self.seating.shard.unsubscribe(self.seating.key, filter)
+    }
+
+    /// From now on the connection reads the queue of a session.
+    fn read_queue(&self, name: &QueueName, asked: &Subscription) -> Result<(), SubscribeError> {
+        if self.inboxes.borrow().contains_key(&asked.filter) {
+            return Ok(());
+        }
+        let Some(queue) = self.topics.inner.catalog.find(name)? else {
+            return Err(SubscribeError::Reserved);
+        };
+        let inbox = Inbox::start(
+            self.topics.inner.queues.clone(),
+            queue,
+            asked.filter.filter().into(),
+            asked.qos,
+            asked.id,
+            self.seating.link.clone(),
+        );
+        self.inboxes
+            .borrow_mut()
+            .insert(asked.filter.clone(), inbox);
+        Ok(())
+    }
+
+    /// The subscriptions that an earlier connection left. Those that the client may not have any more end.
+    pub(super) fn take_up_subscriptions(&self) {
+        let Some(durable) = &self.seating.durable else {
+            return;
+        };
+        let subscriptions = durable.state().record.subscriptions.clone();
+        for subscription in subscriptions {
+            if let Err(error) = self.add(&subscription) {
+                tracing::debug!(client = ?self.seating.id, %error, "a subscription was not taken up");
+                self.remove(&subscription.filter);
+            }
+        }
+    }
+
+    /// What the client may do has changed: subscriptions that it may not have any more end.
+    pub fn set_access(&self, access: Access) {
+        self.access.replace(access.clone());
+        let Seating { shard, key, .. } = &self.seating;
+        shard.set_access(*key, access.clone());
+        if let Some(durable) = &self.seating.durable {
+            durable.state().access = Some(access.clone());
+        }
+        let mut ended = false;
+        for subscription in shard.subscriptions(*key) {
+            let filter = &subscription.filter;
+            if access.allows(Action::Subscribe, filter.filter()) {
+                self.join(&subscription);
+            } else {
+                ended |= self.remove(filter);
+            }
+        }
+        if ended && let Some(durable) = &self.seating.durable {
+            self.topics.save(durable.state().record.clone());
+        }
+    }
+
+    /// Retained messages for a subscription. What promises something to a durable session is in its queue first.
+    async fn retained_for(&self, subscription: &Subscription, is_new: bool) -> Vec<Delivery> {
+        let wanted = match subscription.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::New => is_new,
+            RetainHandling::Never => false,
+        };
+        if !wanted || subscription.filter.group().is_some() {
+            return Vec::new();
+        }
+        let now = self.topics.now();
+        let mut found = self.topics.kept_for(subscription, now);
+        {
+            let access = self.access();
+            let rights = self.topics.rights();
+            found.retain(|publication| {
+                access.allows(Action::Receive, publication.topic.as_str())
+                    && rights.stand(publication)
+                    && !(subscription.no_local && is_from(publication, &self.seating.id))
+            });
+        }
+        let mut deliveries = Vec::new();
+        for publication in found {
+            let qos = subscription.qos.min(publication.qos);
+            match &self.seating.durable {
+                Some(durable) if qos != QoS::AtMostOnce => {
+                    self.queue_retained(durable, publication, qos, subscription.id)
+                        .await;
+                }
+                _ => deliveries.push(Delivery {
+                    fan: Fan::new(publication),
+                    qos,
+                    retain: true,
+                    ids: subscription.id.into_iter().collect::<Rc<[u32]>>(),
+                    ordinal: None,
+                    receipt: None,
+                }),
+            }
+        }
+        deliveries
+    }
+
+    async fn queue_retained(
+        &self,
+        durable: &Arc<Durable>,
+        publication: Arc<Publication>,
+        qos: QoS,
+        id: Option<u32>,
+    ) {
+        let recipient = Recipient {
+            client: durable.no,
+            qos,
+            retain: true,
+            ids: id.into_iter().collect(),
+            limit: self.topics.inner.settings.queue_limit,
+        };
+        let publish = DurablePublish {
+            publication: publication.clone(),
+            to: vec![recipient.clone()],
+            retain: false,
+            from: None,
+        };
+        match self.topics.store().publish(publish).await {
+            Ok(placed) => {
+                if let Some(Some(ordinal)) = placed.places.first() {
+                    let (shard, fan) = (&self.seating.shard, Fan::new(publication));
+                    self.topics.tell(shard, durable, &recipient, &fan, *ordinal);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "a retained message was not queued"),
+        }
+    }
+
+    fn announce_filters<'a>(&self, filters: impl Iterator<Item = &'a TopicFilter>, on: bool) {
+        let filters: Vec<&str> = filters.map(TopicFilter::as_str).collect();
+        if filters.is_empty() {
+            return;
+        }
+        let event = if on {
+            lifecycle::Event::Subscribed(filters)
+        } else {
+            lifecycle::Event::Unsubscribed(filters)
+        };
+        self.topics.announce(self, event);
+    }
+}
+
+impl Topics {
+    /// Retained messages that a subscription matches.
+    fn kept_for(
+        &self,
+        subscription: &Subscription,
+        now: crate::domain::Timestamp,
+    ) -> Vec<Arc<Publication>> {
+        self.inner.retained.matching(&subscription.filter, now)
+    }
+
+    /// Makes a client a member of the group, if it is a shared subscription.
+    pub(super) fn join_group(
+        &self,
+        subscription: &Subscription,
+        client: &ClientId,
+        seat: Option<(ShardHandle, Key, Access)>,
+        durable: Option<Arc<Durable>>,
+    ) {
+        if subscription.filter.group().is_none() {
+            return;
+        }
+        let member = Member {
+            client: client.clone(),
+            options: Options::from(subscription),
+            seat,
+            durable,
+        };
+        self.inner.groups.join(&subscription.filter, member);
+    }
+}
+
+/// Filters that nobody may have, whatever the policy says.
+fn refused(filter: &TopicFilter) -> Option<SubscribeError> {
+    let text = filter.filter();
+    if text.starts_with('$') && !text.starts_with(EVENTS) {
+        return Some(SubscribeError::Reserved);
+    }
+    if inbox::is_session_topic(text) && filter.group().is_some() {
+        return Some(SubscribeError::NotShareable);
+    }
+    None
+}

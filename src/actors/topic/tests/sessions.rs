@@ -1,0 +1,277 @@
+//! Sessions that outlive their connections.
+
+use std::time::Duration;
+
+use super::super::double::Disk;
+use super::super::testing::{Plane, pause, publication, subscription};
+use super::super::{ConnectError, PublishError, Received, WillFate};
+use crate::domain::publication::{
+    Publisher,
+    QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce},
+};
+use crate::domain::{StoreError, Timestamp};
+
+#[actix::test]
+async fn what_comes_while_the_client_is_away_waits_for_it() {
+    let plane = Plane::new();
+    let client = plane.durable("1").await;
+    assert!(!client.present);
+    client.subscribe("a/#", AtLeastOnce).await;
+    client.drop_connection();
+    for number in 1..=4 {
+        plane
+            .publish("a/b", &number.to_string(), AtLeastOnce)
+            .await
+            .unwrap();
+    }
+    plane
+        .publish("a/b", "nothing promised", AtMostOnce)
+        .await
+        .unwrap();
+    let mut client = plane.durable("1").await;
+    assert!(client.present);
+    assert_eq!(
+        client.sends(),
+        ["2 1", "3 2", "4 3"],
+        "no more than the window"
+    );
+    assert!(client.outgoing.acknowledged(2));
+    assert_eq!(client.sends(), ["5 4"]);
+    plane.publish("a/b", "live", AtLeastOnce).await.unwrap();
+    assert!(client.sends().is_empty(), "the window is full");
+    assert!(client.outgoing.acknowledged(4));
+    assert_eq!(client.sends(), ["6 live"]);
+    assert_eq!(plane.store.payloads("1"), ["2", "4", "live"]);
+}
+
+#[actix::test]
+async fn what_was_not_acknowledged_comes_again_with_its_packet_id() {
+    let plane = Plane::new();
+    let mut client = plane.durable("1").await;
+    client.subscribe("a", AtLeastOnce).await;
+    for payload in ["x", "y"] {
+        plane.publish("a", payload, AtLeastOnce).await.unwrap();
+    }
+    assert_eq!(client.sends(), ["2 x", "3 y"]);
+    client.outgoing.acknowledged(2);
+    client.drop_connection();
+    plane.publish("a", "z", AtLeastOnce).await.unwrap();
+    let mut client = plane.durable("1").await;
+    assert_eq!(client.sends(), ["3d y", "4 z"]);
+}
+
+#[actix::test]
+async fn after_a_restart_the_session_goes_on() {
+    let plane = Plane::new();
+    let mut client = plane.durable("1").await;
+    client.subscribe("a", AtLeastOnce).await;
+    client.subscribe("b", AtMostOnce).await;
+    plane.publish("a", "x", AtLeastOnce).await.unwrap();
+    assert_eq!(client.sends(), ["2 x"]);
+    pause(5).await;
+    let restarted = Plane::on(plane.store.clone());
+    restarted.publish("a", "y", AtLeastOnce).await.unwrap();
+    let mut client = restarted.durable("1").await;
+    assert!(client.present);
+    assert_eq!(
+        client.sends(),
+        ["2d x", "3d y"],
+        "it is not known what was sent"
+    );
+    restarted.publish("b", "live", AtMostOnce).await.unwrap();
+    assert_eq!(client.got(), ["live 0"]);
+}
+
+#[actix::test]
+async fn exactly_once_out_is_not_sent_again_once_received() {
+    let plane = Plane::new();
+    let mut client = plane.durable("1").await;
+    client.subscribe("a", ExactlyOnce).await;
+    plane.publish("a", "x", ExactlyOnce).await.unwrap();
+    assert_eq!(client.sends(), ["2 x"]);
+    let Some(Received::Stored(stored)) = client.outgoing.received(2) else {
+        panic!("a durable message");
+    };
+    stored.await.unwrap();
+    client.drop_connection();
+    let mut client = plane.durable("1").await;
+    assert_eq!(client.sends(), ["2 release"]);
+    assert!(client.outgoing.completed(2));
+    assert!(plane.store.payloads("1").is_empty());
+}
+
+#[actix::test]
+async fn m27_exactly_once_in_is_published_once() {
+    let plane = Plane::new();
+    let mut watcher = plane.client("watcher").await;
+    watcher.subscribe("a", ExactlyOnce).await;
+    let send = |client: &super::super::testing::Client| {
+        let mut publication = publication("a", "x");
+        publication.qos = ExactlyOnce;
+        client.attached().publish(publication, Some(7))
+    };
+    let client = plane.durable("1").await;
+    send(&client).outcome().await.unwrap();
+    client.drop_connection();
+    let client = plane.durable("1").await;
+    assert_eq!(client.packet_ids, [7]);
+    send(&client).outcome().await.unwrap();
+    assert_eq!(watcher.got(), ["x 2"]);
+    client.attached().release(7).unwrap().await.unwrap();
+    send(&client).outcome().await.unwrap();
+    assert_eq!(watcher.got(), ["x 2"]);
+}
+
+#[actix::test]
+async fn nothing_is_acknowledged_before_it_is_on_disk() {
+    let plane = Plane::new();
+    let mut client = plane.durable("1").await;
+    client.subscribe("a", AtLeastOnce).await;
+    plane.store.disk(Disk::Hangs);
+    let publish = plane.publish("a", "x", AtLeastOnce);
+    let early = tokio::time::timeout(Duration::from_millis(20), publish).await;
+    assert!(early.is_err(), "it answered before the disk did");
+    assert!(client.got().is_empty());
+    plane.store.disk(Disk::Works);
+    plane.publish("a", "y", AtLeastOnce).await.unwrap();
+    assert_eq!(client.sends(), ["2 x", "3 y"]);
+}
+
+#[actix::test]
+async fn a_full_disk_refuses_what_promises_something() {
+    let plane = Plane::new();
+    let mut client = plane.durable("1").await;
+    client.subscribe("a", AtLeastOnce).await;
+    plane.store.disk(Disk::Full);
+    let refused = plane.publish("a", "x", AtLeastOnce).await;
+    assert!(
+        matches!(refused, Err(PublishError::Store(StoreError::Full(_)))),
+        "{refused:?}"
+    );
+    plane.publish("a", "live", AtMostOnce).await.unwrap();
+    assert_eq!(client.got(), ["live 0"]);
+}
+
+#[actix::test]
+async fn a_full_queue_refuses_unless_others_have_room() {
+    let plane = Plane::new();
+    for id in ["1", "2"] {
+        let client = plane.durable(id).await;
+        client
+            .subscribe(if id == "1" { "a" } else { "+" }, AtLeastOnce)
+            .await;
+        client.drop_connection();
+    }
+    for _ in 0..5 {
+        plane.publish("b", "x", AtLeastOnce).await.unwrap();
+    }
+    let refused = plane.publish("b", "x", AtLeastOnce).await;
+    assert!(
+        matches!(refused, Err(PublishError::QuotaExceeded(_))),
+        "{refused:?}"
+    );
+    plane.publish("a", "y", AtLeastOnce).await.unwrap();
+    assert_eq!(plane.store.payloads("1"), ["y"]);
+    assert_eq!(plane.store.payloads("2").len(), 5);
+}
+
+#[actix::test]
+async fn a_clean_start_forgets_the_session() {
+    let plane = Plane::new();
+    let client = plane.durable("1").await;
+    client.subscribe("a", AtLeastOnce).await;
+    client.drop_connection();
+    plane.publish("a", "x", AtLeastOnce).await.unwrap();
+    let durable = |connect: &mut super::super::Connect| connect.expiry = None;
+    let mut client = plane.connect("1", durable).await.unwrap();
+    assert!(!client.present);
+    plane.publish("a", "y", AtLeastOnce).await.unwrap();
+    assert!(client.sends().is_empty());
+    client.drop_connection();
+    let client = plane.client("1").await;
+    assert!(!client.present);
+    client.say_goodbye();
+    assert!(
+        !plane.durable("1").await.present,
+        "it ended with the clean connection"
+    );
+}
+
+#[actix::test]
+async fn a_session_ends_when_its_time_is_over() {
+    let plane = Plane::new();
+    let mut client = plane.durable("1").await;
+    client.subscribe("a", AtLeastOnce).await;
+    client.leave(WillFate::Discard, Some(Some(Duration::from_millis(20))));
+    plane.topics.tick();
+    plane.publish("a", "x", AtLeastOnce).await.unwrap();
+    assert_eq!(plane.store.payloads("1"), ["x"]);
+    pause(30).await;
+    plane.topics.tick();
+    assert!(plane.store.payloads("1").is_empty());
+    assert!(!plane.durable("1").await.present);
+    let mut client = plane.durable("2").await;
+    client.leave(WillFate::Discard, Some(Some(Duration::from_millis(1))));
+    pause(5).await;
+    assert!(
+        !plane.durable("2").await.present,
+        "nobody ticked, it is over all the same"
+    );
+    let mut client = plane.durable("3").await;
+    client.leave(WillFate::Discard, Some(Some(Duration::ZERO)));
+    assert!(!plane.durable("3").await.present);
+}
+
+#[actix::test]
+async fn what_has_expired_is_not_sent() {
+    let plane = Plane::new();
+    let mut client = plane.durable("1").await;
+    client.subscribe("a", AtLeastOnce).await;
+    let mut short = publication("a", "short");
+    short.qos = AtLeastOnce;
+    short.expires = Some(Timestamp(plane.topics.now().0 + 10_000));
+    let everything = crate::domain::policy::Access::everything();
+    plane
+        .topics
+        .publish(&everything, short)
+        .outcome()
+        .await
+        .unwrap();
+    client.got();
+    pause(20).await;
+    plane.publish("a", "long", AtLeastOnce).await.unwrap();
+    assert_eq!(client.sends(), ["3 long"]);
+}
+
+#[actix::test]
+async fn there_are_only_so_many_durable_sessions() {
+    let plane = Plane::new();
+    for id in ["1", "2", "3", "4", "1"] {
+        plane.durable(id).await.drop_connection();
+    }
+    let durable = |connect: &mut super::super::Connect| connect.expiry = None;
+    let refused = plane.connect("5", durable).await;
+    assert!(matches!(refused, Err(ConnectError::TooManySessions)));
+    plane.client("5").await;
+    plane.client("1").await;
+    plane.durable("5").await;
+}
+
+#[actix::test]
+async fn no_local_holds_for_queues_too() {
+    let plane = Plane::new();
+    let mut client = plane.durable("1").await;
+    let mut asked = subscription("a", AtLeastOnce);
+    asked.no_local = true;
+    client.try_subscribe(asked).await.unwrap();
+    let mut own = publication("a", "own");
+    own.qos = AtLeastOnce;
+    own.publisher = Some(Publisher {
+        client: Some(client.attached().client().clone()),
+        principal: "owner".into(),
+    });
+    let published = client.attached().publish(own, None);
+    published.outcome().await.unwrap();
+    assert!(client.sends().is_empty());
+    assert!(plane.store.payloads("1").is_empty());
+}
