@@ -4,6 +4,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -124,6 +125,228 @@ fn every_benchmark_measures() {
     let idle = server.bench(&["idle", "--sessions", "20", "--settle", "1", "--pid", &pid]);
     assert!(idle["settings"]["settled"].as_u64().unwrap() > 1_000_000);
     assert!(idle["ratios"][0]["value"].is_number());
+}
+
+/// The minimal server of the MQTT benchmarks; killed when dropped.
+struct Floor {
+    process: Child,
+    address: String,
+}
+
+impl Floor {
+    fn start() -> Self {
+        let mut process = Command::new(FANFARE)
+            .args(["bench", "mqtt", "floor"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = process.stdout.take().unwrap();
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening mqtt ");
+        Self {
+            address: address.expect("it says where it listens").to_owned(),
+            process,
+        }
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn mqtt(arguments: &[&str]) -> Value {
+    let output = Command::new(FANFARE)
+        .args(["bench", "--json", "mqtt"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    assert_eq!(errors, "", "{arguments:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Every MQTT benchmark for an instant, against the broker at `url` with this process id. `way_in` is how it lets
+/// clients in.
+fn every_mqtt_benchmark(url: &str, pid: u32, way_in: &[&str]) {
+    let pid = pid.to_string();
+    let run = |load: &[&str]| mqtt(&[&["--url", url, "--pid", &pid], way_in, load].concat());
+    let short = ["--seconds", "0.3", "--warm-up", "0.1"];
+    let lossless = |report: &Value| {
+        assert_eq!(report["counts"]["deliveries lost"], 0, "{report}");
+        assert_eq!(report["counts"]["deliveries repeated"], 0, "{report}");
+    };
+
+    for pace in [
+        &["--ahead"] as &[&str],
+        &["--in-flight", "1"],
+        &["--rate", "200"],
+    ] {
+        let load = [&["fan-out", "--subscribers", "7"], pace, &short].concat();
+        let report = run(&load);
+        check(&report, 1, 1);
+        lossless(&report);
+        let count = report["measures"][0]["count"].as_u64().unwrap();
+        assert_eq!(report["bench"], "mqtt fan-out");
+        match pace {
+            // 0.3 s at 200 Hz to 7, and what the machine is late.
+            ["--rate", _] => assert!((7..=7 * 62).contains(&count), "{report}"),
+            _ => assert!(count >= 7, "{report}"),
+        }
+    }
+
+    let load = [
+        &["rooms", "--rooms", "3", "--players", "4", "--rate", "50"] as &[&str],
+        &short,
+    ]
+    .concat();
+    let report = run(&load);
+    check(&report, 1, 1);
+    lossless(&report);
+    assert!(report["counts"]["server resident, KiB"].as_u64().unwrap() > 100);
+
+    let load = [
+        &[
+            "durable",
+            "--publishers",
+            "3",
+            "--subscribers",
+            "2",
+            "--in-flight",
+            "4",
+        ] as &[&str],
+        &short,
+    ]
+    .concat();
+    let report = run(&load);
+    check(&report, 2, 1);
+    lossless(&report);
+
+    let idle = run(&[
+        "idle",
+        "--connections",
+        "60",
+        "--subscribe",
+        "--seconds",
+        "0.1",
+    ]);
+    assert_eq!(idle["settings"]["connections"], 60);
+    assert_eq!(idle["ratios"].as_array().unwrap().len(), 2, "{idle}");
+
+    let storm = run(&["storm", "--clients", "40"]);
+    check(&storm, 1, 3);
+    assert_eq!(storm["measures"][0]["count"], 40);
+    assert_eq!(storm["counts"]["errors"], 0);
+}
+
+#[test]
+fn every_mqtt_benchmark_measures() {
+    let floor = Floor::start();
+    let pid = floor.process.id();
+    every_mqtt_benchmark(&format!("mqtt://{}", floor.address), pid, &["--v5"]);
+    every_mqtt_benchmark(&format!("ws://{}/mqtt", floor.address), pid, &["--presign"]);
+}
+
+#[test]
+fn a_broker_is_compared_with_the_least_a_server_can_do() {
+    let floor = Floor::start();
+    let url = format!("ws://{}/mqtt", floor.address);
+    let pid = floor.process.id().to_string();
+    let load = [
+        "fan-out",
+        "--subscribers",
+        "5",
+        "--in-flight",
+        "1",
+        "--seconds",
+        "0.3",
+        "--warm-up",
+        "0.1",
+    ];
+    let report = mqtt(&[&["--url", &url, "--pid", &pid, "--limit"] as &[&str], &load].concat());
+    check(&report, 2, 3);
+    assert_eq!(report["ratios"][2]["goal"]["at_most"], 1.3);
+}
+
+/// Not a benchmark; here, because the minimal server is.
+#[test]
+fn topics_can_be_used_from_a_terminal() {
+    let floor = Floor::start();
+    let url = format!("mqtt://{}", floor.address);
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(FANFARE);
+        command.args(["mqtt", "--broker", &url]).args(arguments);
+        command
+    };
+    let mut subscriber = command(&["sub", "chat/lobby", "--count", "2"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(subscriber.stderr.take().unwrap());
+    let mut line = String::new();
+    errors.read_line(&mut line).unwrap();
+    assert_eq!(line, "subscribed to chat/lobby; Ctrl-C ends\n");
+    for message in [
+        &["pub", "chat/lobby", "{\"a\":1}"] as &[&str],
+        &["pub", "chat/lobby", "two", "--qos", "1"],
+    ] {
+        let output = command(message).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let patience = Instant::now() + Duration::from_secs(20);
+    while subscriber.try_wait().unwrap().is_none() {
+        if Instant::now() > patience {
+            subscriber.kill().unwrap();
+            panic!("the messages did not come");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = subscriber.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"chat/lobby {\"a\":1}\nchat/lobby two\n");
+
+    let refused = command(&["pub", "a/#", "x"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    drop(floor);
+    let nobody = command(&["pub", "a", "x"]).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(69), "{nobody:?}");
+}
+
+#[test]
+fn a_broker_that_is_not_there_or_no_broker_is_said() {
+    let run = |url: &str| {
+        let output = Command::new(FANFARE)
+            .args([
+                "bench",
+                "mqtt",
+                "fan-out",
+                "--subscribers",
+                "1",
+                "--url",
+                url,
+            ])
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    // Nobody listens on the port of "discard" any more.
+    let (code, errors) = run("mqtt://127.0.0.1:9");
+    assert_eq!(code, Some(69), "{errors}");
+    // An HTTP server upgrades nothing at a path that it does not have.
+    let server = Server::start();
+    let address = server.endpoint.strip_prefix("http://").unwrap();
+    let (code, errors) = run(&format!("ws://{address}/no-such-path"));
+    assert!(matches!(code, Some(1 | 77)), "{errors}");
+    assert!(errors.contains("HTTP/1.1 4"), "{errors}");
+    assert_eq!(run("http://127.0.0.1").0, Some(1));
 }
 
 #[test]

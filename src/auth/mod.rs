@@ -21,6 +21,8 @@ pub mod seal;
 
 pub mod sigv4;
 
+pub mod standing;
+
 pub mod throttle;
 
 pub mod upgrade;

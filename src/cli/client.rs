@@ -56,7 +56,11 @@ const SECRET_VARIABLE: &str = "FANFARE_OPERATOR_SECRET_KEY";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl ConnectArgs {
-    fn secret(&self) -> anyhow::Result<String> {
+    /// The operator's secret key.
+    ///
+    /// # Errors
+    /// The file that holds it can not be read.
+    pub(super) fn secret(&self) -> anyhow::Result<String> {
         match &self.secret_key_file {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
@@ -205,17 +209,23 @@ impl Client {
     }
 }
 
+/// What is percent-encoded in a URL's parts: everything but RFC 3986's unreserved characters.
+pub(super) const RESERVED: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
 /// A path of segments, each percent-encoded.
 pub fn path(segments: &[&str]) -> String {
-    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-    const KEPT: percent_encoding::AsciiSet = NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'.')
-        .remove(b'~');
     segments
         .iter()
-        .map(|segment| format!("/{}", utf8_percent_encode(segment, &KEPT)))
+        .map(|segment| {
+            format!(
+                "/{}",
+                percent_encoding::utf8_percent_encode(segment, RESERVED)
+            )
+        })
         .collect()
 }
 

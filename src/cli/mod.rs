@@ -7,9 +7,11 @@ pub mod client;
 pub mod decrypt;
 pub mod exit;
 pub mod history;
+pub mod mqtt;
 pub mod mqtt_password;
 pub mod notify;
 pub mod policy;
+mod presign;
 pub mod serve;
 pub mod session;
 mod shown;
@@ -38,6 +40,7 @@ enum Command {
     Decrypt(decrypt::DecryptArgs),
     Policy(policy::PolicyArgs),
     MqttPassword(mqtt_password::MqttPasswordArgs),
+    Mqtt(mqtt::MqttArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -56,6 +59,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Decrypt(args)) => decrypt::run(args),
         Some(Command::Policy(args)) => policy::run(args),
         Some(Command::MqttPassword(args)) => mqtt_password::run(args),
+        Some(Command::Mqtt(args)) => mqtt::run(args),
         Some(Command::Bench(args)) => bench::run(args),
     }
 }

@@ -70,6 +70,21 @@ pub(super) const TEXTS: &[Text] = &[
         check: |text| is_name(&text.replace("{env}", "sixteen_letters_"), 128, "-_."),
     },
     Text {
+        key: "mqtt.listen",
+        allowed: "an IP address and port, such as 127.0.0.1:1883",
+        check: |text| text.parse::<SocketAddr>().is_ok(),
+    },
+    Text {
+        key: "mqtt.profile",
+        allowed: "open or aws",
+        check: |text| matches!(text, "open" | "aws"),
+    },
+    Text {
+        key: "mqtt.allowed_origins",
+        allowed: "*, or origins such as https://game.example with spaces between them",
+        check: |text| !text.trim().is_empty() && text.len() <= 4096,
+    },
+    Text {
         key: "guests.anonymous_policy",
         allowed: "a policy as JSON, or the path of a file that has one",
         check: |text| !text.is_empty(),
@@ -131,7 +146,7 @@ pub(super) const LISTS: &[List] = &[
 ];
 
 /// Keys whose values are `true` or `false`.
-pub(super) const SWITCHES: &[&str] = &["bench.enabled"];
+pub(super) const SWITCHES: &[&str] = &["bench.enabled", "mqtt.enabled", "mqtt.lifecycle_events"];
 
 /// The key whose value no message shows.
 pub(super) const SECRET_KEY: &str = "operator_secret_key";

@@ -135,6 +135,24 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("history.user_message_ttl", 1, 31_536_000, "seconds"),
     ("history.idle_after", 1, 86_400, "seconds"),
     ("kinesis.shards", 1, 1000, "shards"),
+    ("mqtt.max_connections", 1, 10_000_000, "connections"),
+    ("mqtt.max_packet_bytes", 4096, 16 << 20, "bytes"),
+    ("mqtt.connect_timeout", 1, 300, "seconds"),
+    ("mqtt.max_in_flight", 1, 32_767, "publications"),
+    ("mqtt.max_waiting", 1, 1_000_000, "publications"),
+    ("mqtt.max_waiting_bytes", 4096, 1 << 30, "bytes"),
+    ("mqtt.max_outbound_bytes", 4096, 1 << 30, "bytes"),
+    ("mqtt.slow_consumer_timeout", 1, 3600, "seconds"),
+    ("mqtt.max_keep_alive", 1, 65_535, "seconds"),
+    ("mqtt.ping_interval", 1, 3600, "seconds"),
+    ("mqtt.max_topic_aliases", 0, 65_535, "aliases"),
+    ("mqtt.max_client_id_bytes", 23, 65_535, "bytes"),
+    ("mqtt.max_subscriptions", 1, 100_000, "subscriptions"),
+    ("mqtt.max_session_expiry", 0, 4_294_967_294, "seconds"),
+    ("mqtt.max_durable_sessions", 0, 100_000_000, "sessions"),
+    ("mqtt.queue_limit", 1, 100_000_000, "messages"),
+    ("mqtt.max_retained_messages", 0, 100_000_000, "messages"),
+    ("mqtt.max_retained_bytes", 0, 1 << 40, "bytes"),
     ("guests.keys_per_minute", 1, 1_000_000, "keys"),
     ("guests.keys_burst", 1, 1_000_000, "keys"),
 ];
@@ -184,6 +202,53 @@ pub mod http {
     pub const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
     const _: () = assert!(REST_BODY_BYTES > super::MESSAGE_BYTES);
+}
+
+/// MQTT connections, below MQTT. All of it ours, and per connection unless it says otherwise.
+pub mod links {
+    use std::time::Duration;
+
+    /// How exact times are: alarms, silence and closing are looked at this often.
+    pub const TICK: Duration = Duration::from_millis(500);
+
+    /// How long a connection that is being closed may take to take the last bytes and to close its side; then it is cut.
+    pub const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+
+    /// A worker's read buffer, in bytes.
+    pub const READ_BYTES: usize = 64 * 1024;
+
+    /// Reads in one turn; then the other connections of the worker have theirs.
+    pub const READS_AT_A_TIME: usize = 4;
+
+    /// Read at a time from a WebSocket, in bytes, since the decoder's buffer keeps its size.
+    pub const CHUNK_BYTES: usize = 4 * 1024;
+
+    /// A client that does not read is read until its answers are this many bytes, and then not any more.
+    pub const READ_ON_BYTES: usize = 64 * 1024;
+
+    /// From this length on, packets for several clients are shared instead of copied.
+    pub const SHARED_BYTES: usize = 2 * 1024;
+
+    /// A buffer for outgoing packets begins with this many bytes.
+    pub const BUFFER_BYTES: usize = 512;
+
+    /// Spare buffers that a worker keeps, in bytes.
+    pub const SPARE_BYTES: usize = 1 << 20;
+
+    /// Entries that the list of connections to be written keeps room for, per worker.
+    pub const DIRTY_KEPT: usize = 16 * 1024;
+
+    /// Pieces in one write.
+    pub const WRITE_PARTS: usize = 64;
+
+    /// Frames of one WebSocket message; beyond it the connection is closed with 1009.
+    pub const FRAGMENTS: u32 = 1024;
+
+    /// WebSocket frames without data, pings among them, in [`CHEAP_PERIOD`]; then the connection is closed with 1008.
+    pub const CHEAP_FRAMES: u32 = 200;
+
+    /// See [`CHEAP_FRAMES`].
+    pub const CHEAP_PERIOD: Duration = Duration::from_secs(10);
 }
 
 /// Kinesis's limits (WIRE 5); past one, the error that Kinesis names.

@@ -46,6 +46,8 @@ pub struct Config {
     pub history: History,
     /// The Kinesis stream.
     pub kinesis: Kinesis,
+    /// MQTT.
+    pub mqtt: Mqtt,
     /// Clients without a session.
     pub guests: Guests,
     /// Roles that keys can be made for.
@@ -164,6 +166,72 @@ pub struct Kinesis {
     pub shards: u32,
 }
 
+/// `[mqtt]`: topics, and the connections to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mqtt {
+    /// Whether there is MQTT at all: the listener, and `/mqtt` on the HTTP listeners.
+    pub enabled: bool,
+    /// Address and port for MQTT over TCP; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Whose limits hold.
+    pub profile: MqttProfile,
+    /// Pages that may open a WebSocket: `*`, or origins with spaces between them.
+    pub allowed_origins: String,
+    /// Connections of all threads together; more are refused.
+    pub max_connections: usize,
+    /// Largest packet, in bytes; beyond it the connection ends with 0x95.
+    pub max_packet_bytes: usize,
+    /// How long a client may take until its CONNECT is there.
+    #[serde(with = "seconds")]
+    pub connect_timeout: Duration,
+    /// Publications with QoS 1 and 2 in flight on one connection, each way.
+    pub max_in_flight: u16,
+    /// Publications with QoS 1 and 2 that wait in memory for one client; beyond it its connection ends with 0x97.
+    pub max_waiting: usize,
+    /// Their bytes.
+    pub max_waiting_bytes: usize,
+    /// Bytes of publications with QoS 0 that wait for one client that does not read; beyond it the oldest are dropped.
+    pub max_outbound_bytes: usize,
+    /// How long a client may read nothing while something waits for it; then its connection ends with 0x97.
+    #[serde(with = "seconds")]
+    pub slow_consumer_timeout: Duration,
+    /// Longest keep alive; MQTT 5 clients are told.
+    #[serde(with = "seconds")]
+    pub max_keep_alive: Duration,
+    /// After so long without a sign of life a WebSocket is pinged, and after as long again it is closed.
+    #[serde(with = "seconds")]
+    pub ping_interval: Duration,
+    /// Topic aliases of one connection, each way.
+    pub max_topic_aliases: u16,
+    /// Longest client id, in bytes.
+    pub max_client_id_bytes: usize,
+    /// Subscriptions of one client; more are refused with 0x97.
+    pub max_subscriptions: usize,
+    /// Longest life of a session after its connection.
+    #[serde(with = "seconds")]
+    pub max_session_expiry: Duration,
+    /// Sessions that outlive their connection; beyond it a client that asks for one is refused with 0x97.
+    pub max_durable_sessions: usize,
+    /// Messages that wait on disk for one such session; more are not stored for it.
+    pub queue_limit: u64,
+    /// Topics with a retained message; more are refused with 0x97.
+    pub max_retained_messages: usize,
+    /// Bytes of all retained messages.
+    pub max_retained_bytes: usize,
+    /// Whether connections and subscriptions are announced on `$aws/events/…`.
+    pub lifecycle_events: bool,
+}
+
+/// Whose limits hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MqttProfile {
+    /// MQTT's and Fanfare's own.
+    Open,
+    /// AWS IoT Core's.
+    Aws,
+}
+
 /// `[guests]`: what clients without a session may do with topics. Read again when the file changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guests {
@@ -280,6 +348,31 @@ impl Default for Config {
                 stream: "{env}-sqs-browser-event-dispatcher".to_owned(),
                 shards: 1,
             },
+            mqtt: Mqtt {
+                enabled: true,
+                listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+                profile: MqttProfile::Open,
+                allowed_origins: "*".to_owned(),
+                max_connections: 100_000,
+                max_packet_bytes: 256 << 10,
+                connect_timeout: Duration::from_secs(5),
+                max_in_flight: 32,
+                max_waiting: 1000,
+                max_waiting_bytes: 8 << 20,
+                max_outbound_bytes: 256 << 10,
+                slow_consumer_timeout: Duration::from_secs(10),
+                max_keep_alive: Duration::from_secs(1200),
+                ping_interval: Duration::from_secs(30),
+                max_topic_aliases: 32,
+                max_client_id_bytes: 256,
+                max_subscriptions: 128,
+                max_session_expiry: Duration::from_secs(604_800),
+                max_durable_sessions: 100_000,
+                queue_limit: 10_000,
+                max_retained_messages: 100_000,
+                max_retained_bytes: 64 << 20,
+                lifecycle_events: true,
+            },
             guests: Guests {
                 allow: Vec::new(),
                 anonymous_policy: None,
@@ -339,7 +432,7 @@ impl Config {
             (None, Some(_)) => Err(Problem(
                 "the operator's secret key is set without operator_access_key".to_owned(),
             )),
-            (None, None) if self.http.listen.ip().is_loopback() => {
+            (None, None) if self.exposed().is_none() => {
                 let (access_key, secret_key) = DEVELOPMENT_KEYS;
                 Ok(OperatorKeys {
                     access_key: access_key.to_owned(),
@@ -348,11 +441,23 @@ impl Config {
                 })
             }
             (None, None) => Err(Problem(format!(
-                "http.listen = {} can be reached from other machines, and there are no operator keys: set \
+                "{} can be reached from other machines, and there are no operator keys: set \
                  operator_access_key and operator_secret_key (the public development keys are for loopback only)",
-                self.http.listen
+                self.exposed().unwrap_or_default()
             ))),
         }
+    }
+
+    /// A listener that other machines can reach, if there is one.
+    fn exposed(&self) -> Option<String> {
+        let mqtt = ("mqtt.listen", self.mqtt.listen);
+        let listeners = [
+            Some(("http.listen", self.http.listen)),
+            self.mqtt.enabled.then_some(mqtt),
+        ];
+        let mut exposed = listeners.into_iter().flatten();
+        let (key, address) = exposed.find(|(_, address)| !address.ip().is_loopback())?;
+        Some(format!("{key} = {address}"))
     }
 
     /// `[sessions] queue_prefix` with the environment in place.

@@ -64,6 +64,12 @@ impl TopicName {
         self.0.as_bytes()
     }
 
+    /// The same in memory of its own: a name that was read shares the memory of all that was read with it.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(ByteString::from(self.as_str().to_owned()))
+    }
+
     /// Whether it starts with `$`: reserved for the server, and not matched by a wildcard in a filter's first level.
     pub fn is_reserved(&self) -> bool {
         self.0.starts_with('$')
@@ -150,6 +156,15 @@ impl TopicFilter {
     pub fn group(&self) -> Option<&str> {
         let name = self.text.get(SHARE.len()..self.start.checked_sub(1)?)?;
         Some(name)
+    }
+
+    /// The same in memory of its own: a filter that was read shares the memory of all that was read with it.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self {
+            text: ByteString::from(self.as_str().to_owned()),
+            start: self.start,
+        }
     }
 
     /// The levels of [`TopicFilter::filter`] in order.

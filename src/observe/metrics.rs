@@ -44,6 +44,27 @@ const ALL: &[(&str, Kind, &str)] = &[
         Counter,
         "Messages accepted for sessions, a broadcast counted once",
     ),
+    (
+        "fanfare_mqtt_closes_total",
+        Counter,
+        "MQTT connections closed by the server, by reason",
+    ),
+    ("fanfare_mqtt_connections", Gauge, "Open MQTT connections"),
+    (
+        "fanfare_mqtt_connections_refused_total",
+        Counter,
+        "MQTT connections refused because there are too many",
+    ),
+    (
+        "fanfare_mqtt_received_bytes_total",
+        Counter,
+        "Bytes read from MQTT connections",
+    ),
+    (
+        "fanfare_mqtt_sent_bytes_total",
+        Counter,
+        "Bytes written to MQTT connections",
+    ),
     ("fanfare_process_open_fds", Gauge, "Open file descriptors"),
     ("fanfare_process_resident_bytes", Gauge, "Resident memory"),
     ("fanfare_queue_active_actors", Gauge, "Queues in memory"),

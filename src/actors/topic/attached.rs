@@ -18,7 +18,7 @@ use super::publish::Publishing;
 use super::shard::{Key, Shard, ShardHandle};
 use super::{Topics, lifecycle};
 use crate::backends::Commit;
-use crate::domain::policy::Access;
+use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{ClientId, Publication, Will};
 use crate::domain::topic::TopicFilter;
 
@@ -70,6 +70,18 @@ pub enum WillFate {
     Discard,
 }
 
+impl Leaving {
+    /// A connection that ends without goodbye: the will is published.
+    pub const fn lost(reason: &'static str) -> Self {
+        Self {
+            will: WillFate::Publish,
+            expiry: None,
+            by_client: false,
+            reason,
+        }
+    }
+}
+
 impl Attached {
     pub(super) fn new(
         topics: Topics,
@@ -102,6 +114,17 @@ impl Attached {
     /// Whether the session outlives the connection.
     pub fn is_durable(&self) -> bool {
         self.seating.durable.is_some()
+    }
+
+    /// Whether something is published when the connection ends without goodbye.
+    pub fn has_will(&self) -> bool {
+        self.will.borrow().is_some()
+    }
+
+    /// Whether the client might connect as it is, with what it may do now.
+    pub fn may_stay(&self) -> bool {
+        self.access()
+            .allows(Action::Connect, self.seating.id.as_str())
     }
 
     /// What the client may do now.
@@ -199,12 +222,6 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        let leaving = Leaving {
-            will: WillFate::Publish,
-            expiry: None,
-            by_client: false,
-            reason: "CONNECTION_LOST",
-        };
-        self.detach(leaving, None);
+        self.detach(Leaving::lost("CONNECTION_LOST"), None);
     }
 }

@@ -13,7 +13,6 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use actix::Actor as _;
 
@@ -73,8 +72,6 @@ pub struct TopicSettings {
     pub queue_limit: u64,
     /// Durable sessions; beyond it a client that asks for one is refused.
     pub max_durable_sessions: usize,
-    /// Longest life of a session after its connection.
-    pub max_session_expiry: Duration,
     /// Subscriptions of one client.
     pub max_subscriptions: usize,
     /// Retained messages.

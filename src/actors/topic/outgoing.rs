@@ -145,6 +145,11 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Whether one more could be sent soon, so that it is worth offering.
+    pub fn has_room(&self) -> bool {
+        self.window.room() > 0
+    }
+
     /// Messages in flight.
     pub fn in_flight(&self) -> usize {
         self.window.in_flight()

@@ -93,7 +93,11 @@ impl Topics {
         from: Option<(ClientNo, u16)>,
     ) -> Publishing {
         let shard = self.here();
-        let publication = Arc::new(publication);
+        let publication = Arc::new(if publication.retain {
+            detached(publication)
+        } else {
+            publication
+        });
         if publication.retain && self.inner.retained.room(&publication).is_err() {
             let error = PublishError::QuotaExceeded("retained messages");
             return Publishing::Done(Err(error));
@@ -299,4 +303,11 @@ pub(super) fn decide(access: &Access, publication: &Publication) -> Decision {
         return access.decide(Action::RetainPublish, topic);
     }
     decision
+}
+
+/// The same in memory of its own: what is kept for long must not keep all that was read with it.
+fn detached(mut publication: Publication) -> Publication {
+    publication.topic = publication.topic.detached();
+    publication.payload = bytes::Bytes::copy_from_slice(&publication.payload);
+    publication
 }

@@ -441,7 +441,7 @@ impl State {
             if self.targets.len() >= limits::CACHED_TOPICS {
                 self.targets.clear();
             }
-            self.targets.insert(topic.clone(), targets.clone());
+            self.targets.insert(topic.detached(), targets.clone());
         }
         targets
     }

@@ -65,7 +65,6 @@ pub(super) fn settings() -> TopicSettings {
     TopicSettings {
         queue_limit: 5,
         max_durable_sessions: 4,
-        max_session_expiry: Duration::from_secs(3600),
         max_subscriptions: 4,
         retained: RetainedLimits {
             messages: 3,

@@ -48,7 +48,7 @@ fn field<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 /// A field of `/proc` in KiB.
-fn kib(text: &str, name: &str) -> Option<u64> {
+pub(super) fn kib(text: &str, name: &str) -> Option<u64> {
     field(text, name).strip_suffix("kB")?.trim().parse().ok()
 }
 

@@ -11,6 +11,7 @@ mod connection;
 mod idle;
 mod load;
 mod machine;
+mod mqtt;
 mod notify;
 mod queue;
 mod report;
@@ -81,6 +82,7 @@ enum What {
     Broadcast(broadcast::BroadcastArgs),
     Wake(wake::WakeArgs),
     Idle(idle::IdleArgs),
+    Mqtt(mqtt::MqttArgs),
 }
 
 /// How long two kinds of load take turns.
@@ -124,15 +126,17 @@ pub fn run(args: BenchArgs) -> anyhow::Result<()> {
         region: args.region,
     };
     let report = runtime.block_on(async {
-        match &args.what {
-            What::Notify(args) => notify::run(args, &server).await,
-            What::Queue(args) => queue::run(args, &server).await,
-            What::Broadcast(args) => broadcast::run(args, &server).await,
-            What::Wake(args) => wake::run(args, &server).await,
-            What::Idle(args) => idle::run(args, &server).await,
-        }
+        let report = match &args.what {
+            What::Notify(args) => notify::run(args, &server).await?,
+            What::Queue(args) => queue::run(args, &server).await?,
+            What::Broadcast(args) => broadcast::run(args, &server).await?,
+            What::Wake(args) => wake::run(args, &server).await?,
+            What::Idle(args) => idle::run(args, &server).await?,
+            What::Mqtt(args) => return mqtt::run(args, &server),
+        };
+        anyhow::Ok(Some(report))
     })?;
-    report.print(args.json)
+    report.map_or(Ok(()), |report| report.print(args.json))
 }
 
 /// The server to measure.
@@ -201,7 +205,19 @@ mod tests {
             panic!("not notify");
         };
         assert!(!args.json);
-        for line in ["queue", "broadcast", "wake", "idle --pid 1"] {
+        for line in [
+            "queue",
+            "broadcast",
+            "wake",
+            "idle --pid 1",
+            "mqtt fan-out",
+            "mqtt fan-out --rate 20 --v5 --username u",
+            "mqtt --url ws://h/mqtt --presign rooms --pid 1 --limit",
+            "mqtt idle",
+            "mqtt storm",
+            "mqtt durable",
+            "mqtt floor",
+        ] {
             assert!(parse(line).is_ok(), "{line}");
         }
     }
@@ -230,6 +246,14 @@ mod tests {
             "notify --endpoint https://h",
             "queue --against h:1",
             "idle --pid 1 --sessions 0",
+            "mqtt",
+            "mqtt fan-out --rate 20 --in-flight 1",
+            "mqtt fan-out --rate 20 --ahead",
+            "mqtt fan-out --size 19",
+            "mqtt rooms --rate 0",
+            "mqtt rooms --limit",
+            "mqtt rooms --presign --username u",
+            "mqtt durable --in-flight 0",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -18,6 +18,9 @@ pub(super) struct Report {
     /// How it was measured.
     settings: Map<String, Value>,
     measures: Vec<Measure>,
+    /// What was counted beside: errors, losses.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    counts: Map<String, Value>,
     ratios: Vec<Ratio>,
 }
 
@@ -74,6 +77,7 @@ impl Report {
             machine: Machine::here(),
             settings: Map::new(),
             measures: Vec::new(),
+            counts: Map::new(),
             ratios: Vec::new(),
         }
     }
@@ -91,6 +95,19 @@ impl Report {
         }
     }
 
+    /// Adds latencies of a part of what came, with the rate of all of it.
+    pub(super) fn sampled(
+        &mut self,
+        name: impl Into<String>,
+        latencies: &Latencies,
+        per_second: f64,
+    ) {
+        self.latencies(name, latencies);
+        if let Some(measure) = self.measures.last_mut() {
+            measure.per_second = Some(per_second);
+        }
+    }
+
     /// Adds requests that came one after the other.
     pub(super) fn latencies(&mut self, name: impl Into<String>, latencies: &Latencies) {
         self.measures.push(Measure {
@@ -101,6 +118,11 @@ impl Report {
             p99_ms: latencies.ms_at(0.99),
             max_ms: latencies.max_ms(),
         });
+    }
+
+    /// Adds what was counted, zero included.
+    pub(super) fn count(&mut self, name: impl Into<String>, count: u64) {
+        self.counts.insert(name.into(), count.into());
     }
 
     /// Adds a comparison.
@@ -176,6 +198,9 @@ impl fmt::Display for Report {
         if width > 0 {
             writeln!(f)?;
         }
+        for (name, count) in &self.counts {
+            writeln!(f, "{name}: {count}")?;
+        }
         self.ratios
             .iter()
             .try_for_each(|ratio| writeln!(f, "{ratio}"))
@@ -232,6 +257,7 @@ mod tests {
         report.ratio_of_rounds("a ÷ b", vec![0.4, 0.613, 0.5], Goal::AtLeast(0.5));
         report.ratio("c ÷ d", 60.0, Goal::AtMost(50.0));
         report.ratio("e ÷ f", 1234.5, None);
+        report.count("lost", 0);
         report
     }
 
@@ -246,6 +272,7 @@ mod tests {
         let expect = "            count per second     p50 ms     p99 ms     max ms\n\
                       verify          3        1.5       1.00       3.00       3.00\n\
                       one             3                  1.00       3.00       3.00\n\n\
+                      lost: 0\n\
                       a ÷ b: 0.50 (median of 0.40 0.61 0.50); goal ≥ 0.5: met\n\
                       c ÷ d: 60.0; goal ≤ 50: missed\n\
                       e ÷ f: 1234\n";
@@ -258,6 +285,7 @@ mod tests {
         assert_eq!(json["settings"]["connections"], 64);
         assert_eq!(json["measures"][0]["per_second"], 1.5);
         assert!(json["measures"][1].get("per_second").is_none());
+        assert_eq!(json["counts"]["lost"], 0);
         assert_eq!(json["ratios"][0]["met"], true);
         assert_eq!(json["ratios"][1]["goal"]["at_most"], 50.0);
         assert_eq!(json["ratios"][1]["met"], false);

@@ -39,14 +39,19 @@ impl Links for Echo {
 fn echo(socket: Socket, first: Bytes, ended: Arc<AtomicUsize>) {
     let socket = Rc::new(socket);
     actix_rt::spawn(async move {
-        let write = |bytes: &[u8]| socket.try_write(&[IoSlice::new(bytes)]).unwrap();
-        write(&first);
+        let write = async |bytes: &[u8]| {
+            std::future::poll_fn(|cx| socket.poll_writable(cx))
+                .await
+                .unwrap();
+            socket.try_write(&[IoSlice::new(bytes)]).unwrap()
+        };
+        write(&first).await;
         let mut scratch = [0; 100];
         loop {
             let read = std::future::poll_fn(|cx| socket.poll_read(cx, &mut scratch)).await;
             match read {
                 Ok(0) | Err(_) => break,
-                Ok(read) => assert_eq!(write(&scratch[..read]), read),
+                Ok(read) => assert_eq!(write(&scratch[..read]).await, read),
             }
         }
         ended.fetch_add(1, Ordering::SeqCst);

@@ -261,26 +261,26 @@ fn read_version(reader: &mut Reader<'_>, answer: &mut Option<Version>) -> Parsed
 }
 
 fn check_flags(version: Version, flags: u8) -> Parsed<()> {
-    let will_qos = flags / flag::WILL_QOS & 3;
     if flags & flag::RESERVED != 0 {
         return Err(&rules::CONNECT_FLAGS);
     }
     if flags & flag::WILL == 0 {
-        if will_qos != 0 {
+        if will_qos(flags) != 0 {
             return Err(&rules::WILL_QOS_UNUSED);
         }
         if flags & flag::WILL_RETAIN != 0 {
             return Err(&rules::WILL_RETAIN_UNUSED);
         }
     }
-    if will_qos == 3 {
-        return Err(&rules::WILL_QOS);
-    }
     let password_alone = flags & (flag::USERNAME | flag::PASSWORD) == flag::PASSWORD;
     if version == Version::V311 && password_alone {
         return Err(&rules::PASSWORD_ALONE);
     }
     Ok(())
+}
+
+const fn will_qos(flags: u8) -> u8 {
+    flags / flag::WILL_QOS & 3
 }
 
 fn read_will(version: Version, flags: u8, reader: &mut Reader<'_>) -> Parsed<Will> {
@@ -302,7 +302,7 @@ fn read_will(version: Version, flags: u8, reader: &mut Reader<'_>) -> Parsed<Wil
         publication: Publication {
             topic,
             payload: reader.binary()?,
-            qos: qos(flags / flag::WILL_QOS & 3).ok_or(&rules::WILL_QOS)?,
+            qos: qos(will_qos(flags)).ok_or(&rules::WILL_QOS)?,
             retain: flags & flag::WILL_RETAIN != 0,
             properties,
             expires: None,

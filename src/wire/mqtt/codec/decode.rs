@@ -45,11 +45,14 @@ impl Decoder {
     /// The rule that it breaks, as soon as enough of it is there to know: a packet of a wrong kind after one byte, one that
     /// is too large after its length. So no more than `max_bytes` need ever be held.
     pub fn decode(&self, input: &mut Bytes) -> Result<Option<Packet>, Violation> {
-        let Some(bytes) = self.measure(input)?.filter(|bytes| *bytes <= input.len()) else {
+        let Some(header) = self
+            .header(input)?
+            .filter(|header| header.whole() <= input.len())
+        else {
             return Ok(None);
         };
-        let packet = self.parse(&input.slice(..bytes))?;
-        input.advance(bytes);
+        let packet = self.read(header, input)?;
+        input.advance(header.whole());
         Ok(Some(packet))
     }
 
@@ -58,9 +61,10 @@ impl Decoder {
     /// # Errors
     /// As there.
     pub fn decode_from(&self, input: &mut BytesMut) -> Result<Option<Packet>, Violation> {
-        match self.measure(input)? {
-            Some(bytes) if bytes <= input.len() => {
-                self.parse(&input.split_to(bytes).freeze()).map(Some)
+        match self.header(input)? {
+            Some(header) if header.whole() <= input.len() => {
+                let packet = input.split_to(header.whole()).freeze();
+                self.read(header, &packet).map(Some)
             }
             _ => Ok(None),
         }
@@ -71,32 +75,25 @@ impl Decoder {
     /// # Errors
     /// The rule that its header breaks.
     pub fn measure(&self, input: &[u8]) -> Result<Option<usize>, Violation> {
-        let measured = input
-            .first()
-            .map_or(Ok(()), |first| self.check_first(*first));
-        let header = measured.and_then(|()| Header::read(input));
-        let header = header.map_err(|rule| self.violation(rule))?;
-        let Some(header) = header else {
-            return Ok(None);
-        };
-        let bytes = header.bytes + header.remaining;
-        if bytes > self.max_bytes {
-            return Err(self.violation(&rules::TOO_LARGE));
-        }
-        Ok(Some(bytes))
+        Ok(self.header(input)?.map(Header::whole))
     }
 
-    /// Reads exactly one packet.
-    ///
-    /// # Errors
-    /// The rule that it breaks; also if it is not all there, or something follows it.
-    pub fn parse(&self, packet: &Bytes) -> Result<Packet, Violation> {
-        let header = self
-            .measure(packet)
-            .and_then(|_| Header::read(packet).map_err(|rule| self.violation(rule)))?
-            .ok_or_else(|| self.violation(&rules::TRUNCATED))?;
+    fn header(&self, input: &[u8]) -> Result<Option<Header>, Violation> {
+        let Some(&first) = input.first() else {
+            return Ok(None);
+        };
+        let header = self.check_first(first).and_then(|()| Header::read(input));
+        let header = header.map_err(|rule| self.violation(rule))?;
+        if header.is_some_and(|header| header.whole() > self.max_bytes) {
+            return Err(self.violation(&rules::TOO_LARGE));
+        }
+        Ok(header)
+    }
+
+    /// Reads the packet that `input` begins with, which is all there.
+    fn read(&self, header: Header, input: &Bytes) -> Result<Packet, Violation> {
         let mut version = self.version;
-        let body = self.body(header, packet, &mut version);
+        let body = self.body(header, input, &mut version);
         body.map_err(|rule| Violation { rule, version })
     }
 
@@ -138,13 +135,7 @@ impl Decoder {
         packet: &Bytes,
         version: &mut Option<Version>,
     ) -> Parsed<Packet> {
-        let mut reader = Reader::new(packet, header.bytes);
-        match reader.left().cmp(&header.remaining) {
-            std::cmp::Ordering::Less => return Err(&rules::TRUNCATED),
-            std::cmp::Ordering::Equal => {}
-            std::cmp::Ordering::Greater => return Err(&rules::TRAILING),
-        }
-        let reader = &mut reader;
+        let reader = &mut Reader::new(packet, header.bytes..header.whole());
         let read = match *version {
             None => Packet::Connect(Box::new(Connect::read(reader, version)?)),
             Some(version) => other(header.first, version, self.sender, reader)?,

@@ -8,7 +8,7 @@
 //! - [`Decoder`] reads. It buffers nothing; the texts and payloads that it returns share the memory that was read into. Who
 //!   keeps one for long (a retained message) copies it, so that it does not keep the rest of that memory.
 //! - [`Encoder`] writes everything but publications, within the receiver's maximum packet size.
-//! - [`Outgoing`] writes the head of a publication, and [`Frame`] a whole one to be sent to many.
+//! - [`PublishHead`] writes publications: whole, to be shared by many receivers, or the part before the payload.
 //!
 //! The codec is our own because rmqtt-codec, which was to be used, does not say which rule was broken, has one set of types per
 //! version, and lets through a dozen things that a server must refuse: to check them first is to parse twice.
@@ -40,7 +40,7 @@ pub use decode::Decoder;
 pub use disconnect::Disconnect;
 pub use encode::Encoder;
 pub use packet::{Extras, Packet, PacketId, Sender, UserProperties, Version};
-pub use publish::{Frame, Outgoing, Publish};
+pub use publish::{Publish, PublishHead};
 pub use reason::ReasonCode;
 pub use rules::{Rule, Violation};
 pub use subscribe::{SubAck, Subscribe, UnsubAck, Unsubscribe};

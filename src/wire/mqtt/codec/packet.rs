@@ -17,6 +17,13 @@ pub enum Version {
     V5,
 }
 
+impl Version {
+    /// From 0, for tables by version.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// Which side of a connection a packet comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {

@@ -121,7 +121,7 @@ impl Publish {
     }
 
     pub(super) fn write(&self, version: Version, out: &mut Writer<'_>) {
-        let outgoing = Outgoing {
+        let outgoing = PublishHead {
             dup: self.dup,
             qos: self.qos,
             retain: self.retain,
@@ -139,7 +139,7 @@ impl Publish {
 
 /// All of a message but its payload, to be written.
 #[derive(Debug, Clone, Copy)]
-pub struct Outgoing<'a> {
+pub struct PublishHead<'a> {
     /// It was sent before, on this session.
     pub dup: bool,
     /// Quality of service of this delivery.
@@ -160,7 +160,7 @@ pub struct Outgoing<'a> {
     pub properties: Option<&'a Properties>,
 }
 
-impl<'a> Outgoing<'a> {
+impl<'a> PublishHead<'a> {
     /// A first delivery at `now` with QoS 0, not marked as retained. Change the fields for another.
     pub fn new(publication: &'a Publication, now: Timestamp) -> Self {
         let left = publication
@@ -199,6 +199,18 @@ impl<'a> Outgoing<'a> {
         result
     }
 
+    /// The whole packet, to be shared by all receivers that get the same: with QoS 0, and without alias or subscription
+    /// identifiers. Compare its length with each receiver's maximum packet size.
+    ///
+    /// # Errors
+    /// [`TooLarge`] if a length does not fit into its field.
+    pub fn encode(&self, version: Version, payload: &[u8]) -> Result<Bytes, TooLarge> {
+        let mut out = BytesMut::with_capacity(self.topic.len() + payload.len() + 16);
+        self.encode_head(version, payload.len(), &mut out)?;
+        out.extend_from_slice(payload);
+        Ok(out.freeze())
+    }
+
     fn write(&self, version: Version, payload_bytes: usize, out: &mut Writer<'_>) {
         let flags = u8::from(self.dup) << 3 | qos_bits(self.qos) << 1 | u8::from(self.retain);
         out.packet(kind::PUBLISH << 4 | flags, payload_bytes, |out| {
@@ -223,70 +235,6 @@ impl<'a> Outgoing<'a> {
             out.number_property(id::SUBSCRIPTION_ID, *id);
         }
         write_message(out, self.properties);
-    }
-}
-
-/// A whole PUBLISH, written once for all receivers that get the same: version, QoS, retain flag, and no alias or
-/// subscription identifier. A QoS 0 frame is sent as it is; of others, each receiver gets a copy with its own packet
-/// identifier.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    bytes: Bytes,
-    /// Where the packet identifier is; `None` with QoS 0.
-    packet_id_at: Option<usize>,
-}
-
-impl Frame {
-    /// Writes it. With QoS 1 or 2, `outgoing` may have any packet identifier or none.
-    ///
-    /// # Errors
-    /// [`TooLarge`] if a length does not fit into its field.
-    pub fn new(
-        outgoing: &Outgoing<'_>,
-        version: Version,
-        payload: &[u8],
-    ) -> Result<Self, TooLarge> {
-        let mut outgoing = *outgoing;
-        outgoing.packet_id = match outgoing.qos {
-            QoS::AtMostOnce => None,
-            QoS::AtLeastOnce | QoS::ExactlyOnce => PacketId::new(1),
-        };
-        let mut out = BytesMut::with_capacity(outgoing.topic.len() + payload.len() + 16);
-        outgoing.encode_head(version, payload.len(), &mut out)?;
-        let length_bytes = 1 + out[1..]
-            .iter()
-            .take_while(|byte| **byte & 0x80 != 0)
-            .count();
-        out.extend_from_slice(payload);
-        Ok(Self {
-            bytes: out.freeze(),
-            packet_id_at: (outgoing.packet_id).map(|_| 1 + length_bytes + 2 + outgoing.topic.len()),
-        })
-    }
-
-    /// Bytes of the packet. Compare with the receiver's maximum packet size before sending.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Never: a packet has at least its header.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// The packet, if it is the same for all receivers: with QoS 0.
-    pub fn shared(&self) -> Option<&Bytes> {
-        self.packet_id_at.is_none().then_some(&self.bytes)
-    }
-
-    /// Appends the packet for one receiver. With QoS 0 there is no packet identifier, and `packet_id` and `dup` do not count.
-    pub fn append(&self, packet_id: PacketId, dup: bool, out: &mut BytesMut) {
-        let start = out.len();
-        out.extend_from_slice(&self.bytes);
-        if let Some(at) = self.packet_id_at {
-            out[start] |= u8::from(dup) << 3;
-            out[start + at..start + at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
-        }
     }
 }
 

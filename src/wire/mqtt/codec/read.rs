@@ -25,6 +25,11 @@ pub(super) struct Header {
 }
 
 impl Header {
+    /// Bytes of the whole packet.
+    pub fn whole(self) -> usize {
+        self.bytes + self.remaining
+    }
+
     /// Reads it from the beginning of a packet; `None` if it is not all there.
     pub fn read(input: &[u8]) -> Parsed<Option<Self>> {
         let Some((&first, rest)) = input.split_first() else {
@@ -64,12 +69,13 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `packet` from `at` on.
-    pub fn new(packet: &'a Bytes, at: usize) -> Self {
+    /// Reads that part of `packet`, which must be there.
+    pub fn new(packet: &'a Bytes, part: Range<usize>) -> Self {
+        debug_assert!(part.start <= part.end && part.end <= packet.len());
         Self {
             packet,
-            at,
-            end: packet.len(),
+            at: part.start,
+            end: part.end,
         }
     }
 

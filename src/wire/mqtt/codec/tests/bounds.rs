@@ -190,7 +190,7 @@ fn what_cannot_be_said_is_not_sent() {
         content_type: Some(long.into()),
         ..Default::default()
     };
-    let outgoing = Outgoing {
+    let outgoing = PublishHead {
         dup: false,
         qos: Default::default(),
         retain: false,

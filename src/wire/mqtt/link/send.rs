@@ -1,0 +1,312 @@
+//! What goes to the client: publications as fast as it takes them, answers at once.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::actors::topic::{Delivery, Received, Sending};
+use crate::domain::Timestamp;
+use crate::domain::publication::{Publication, QoS};
+
+use super::super::codec::{Ack, Encoder, Packet, PacketId, PublishHead, ReasonCode, Version};
+use super::aliases::Outbound;
+use super::{Link, Open, Refused, watch};
+
+thread_local! {
+    /// Where packets are written before the transport has them; one for all connections of a worker.
+    static SCRATCH: RefCell<BytesMut> = RefCell::default();
+}
+
+/// Bytes that may wait in the outbox before publications wait here instead. With the largest packet on top, there is always
+/// room.
+const HIGH_WATER: usize = 128 * 1024;
+
+/// Publications that wait until the client reads: live ones of QoS 0, of which the oldest are dropped when there are too
+/// many, and retained ones.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    live: VecDeque<Delivery>,
+    live_bytes: usize,
+    retained: VecDeque<Delivery>,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.retained.is_empty()
+    }
+
+    /// Keeps a live publication; says how many older ones had to go for it.
+    fn push(&mut self, delivery: Delivery, most_bytes: usize) -> u64 {
+        self.live_bytes += size(&delivery);
+        self.live.push_back(delivery);
+        let mut dropped = 0;
+        while self.live_bytes > most_bytes {
+            let Some(oldest) = self.live.pop_front() else {
+                break;
+            };
+            self.live_bytes -= size(&oldest);
+            dropped += 1;
+        }
+        dropped
+    }
+
+    fn pop_live(&mut self) -> Option<Delivery> {
+        let delivery = self.live.pop_front()?;
+        self.live_bytes -= size(&delivery);
+        Some(delivery)
+    }
+}
+
+fn size(delivery: &Delivery) -> usize {
+    let publication = &delivery.fan.publication;
+    publication.topic.as_str().len() + publication.payload.len() + 64
+}
+
+/// Which of the shared frames a version reads.
+const fn format(version: Version) -> usize {
+    match version {
+        Version::V311 => 0,
+        Version::V5 => 1,
+    }
+}
+
+impl Link {
+    /// Sends a packet that answers something.
+    pub(super) fn send(&self, packet: &Packet) {
+        if let Some(encoder) = self.open(|open| open.encoder) {
+            self.send_with(&encoder, packet);
+        }
+    }
+
+    pub(super) fn send_with(&self, encoder: &Encoder, packet: &Packet) {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            // An answer that is too large for the client is not sent (`[MQTT-3.1.2-25]`).
+            if encoder.encode(packet, scratch).is_ok()
+                && self.outbox.push(scratch) == Err(Refused::Full)
+            {
+                // Not even answers are read: nothing can be said to such a client.
+                metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer")
+                    .increment(1);
+                self.outbox.cut();
+            }
+        });
+    }
+
+    /// Whether publications may be written now. If not, [`Link::pump`] is called when they may.
+    fn may_write(&self) -> bool {
+        if self.outbox.is_blocked() {
+            return false;
+        }
+        let may = self.outbox.pending_bytes() < HIGH_WATER;
+        if !may {
+            self.outbox.wake();
+        }
+        may
+    }
+
+    /// The topics have something for the client.
+    pub(super) fn on_delivery(&self, delivery: &Delivery) {
+        if delivery.qos == QoS::AtMostOnce {
+            self.deliver_at_most_once(delivery);
+            return;
+        }
+        match self.open(|open| open.outgoing.offer(delivery)) {
+            Some(Ok(())) => self.pump(),
+            Some(Err(_)) => {
+                metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer")
+                    .increment(1);
+                self.end(
+                    ReasonCode::QuotaExceeded,
+                    "too many publications wait for acknowledgements",
+                );
+            }
+            None => {}
+        }
+    }
+
+    fn deliver_at_most_once(&self, delivery: &Delivery) {
+        let most = self.mqtt.settings.max_outbound_bytes;
+        self.open(|open| {
+            if !open.held.is_empty() || !self.may_write() {
+                let dropped = open.held.push(delivery.clone(), most);
+                watch::tally(|tally| tally.dropped += dropped);
+                return;
+            }
+            self.write(open, delivery, None, false);
+        });
+    }
+
+    /// Retained messages are sent as the client takes them: there may be many.
+    pub(super) fn keep_for_later(&self, retained: impl Iterator<Item = Delivery>) {
+        self.open(|open| open.held.retained.extend(retained));
+    }
+
+    /// Sends what waits, as far as the client takes it.
+    pub(super) fn pump(&self) {
+        let result = self.open(|open| {
+            while self.may_write() {
+                let Some(delivery) = open.held.pop_live() else {
+                    break;
+                };
+                self.write(open, &delivery, None, false);
+            }
+            self.pump_retained(open);
+            while self.may_write() {
+                match open.outgoing.next()? {
+                    Some(sending) => self.write_sending(open, &sending),
+                    None => break,
+                }
+            }
+            Ok(())
+        });
+        if let Some(Err(error)) = result {
+            self.failed(&error);
+        }
+    }
+
+    fn pump_retained(&self, open: &mut Open) {
+        while self.may_write() {
+            let Some(first) = open.held.retained.front() else {
+                return;
+            };
+            if first.qos != QoS::AtMostOnce && !open.outgoing.has_room() {
+                return;
+            }
+            let delivery = open.held.retained.pop_front().expect("looked at before");
+            if delivery.qos == QoS::AtMostOnce {
+                self.write(open, &delivery, None, false);
+            } else {
+                // There is room: it was just looked at.
+                let _ = open.outgoing.offer(&delivery);
+            }
+        }
+    }
+
+    fn write_sending(&self, open: &mut Open, sending: &Sending) {
+        match sending {
+            Sending::Publish {
+                packet_id,
+                dup,
+                delivery,
+            } => {
+                let written = self.write(open, delivery, PacketId::new(*packet_id), *dup);
+                if !written {
+                    // Too large for the client: as if it had been delivered (`[MQTT-3.1.2-25]`).
+                    let _ =
+                        open.outgoing.acknowledged(*packet_id) || open.outgoing.refused(*packet_id);
+                }
+            }
+            Sending::Release { packet_id } => {
+                let id = PacketId::new(*packet_id).expect("packet ids begin at 1");
+                self.send_with(&open.encoder, &Packet::PubRel(Ack::success(id)));
+            }
+        }
+    }
+
+    /// Writes a publication; `false` if it is larger than the client takes.
+    fn write(
+        &self,
+        open: &mut Open,
+        delivery: &Delivery,
+        packet_id: Option<PacketId>,
+        dup: bool,
+    ) -> bool {
+        let now = self.mqtt.clock.now();
+        let publication = &delivery.fan.publication;
+        let is_plain = delivery.qos == QoS::AtMostOnce
+            && !delivery.retain
+            && delivery.ids.is_empty()
+            && !open.outbound_aliases.are_used();
+        if is_plain {
+            let version = open.version;
+            let encode = |publication: &Publication| frame(publication, now, version);
+            let frame = delivery.fan.frame(format(version), encode);
+            if frame.is_empty() || frame.len() > open.encoder.max_bytes {
+                return false;
+            }
+            // There is room, or the connection is over.
+            let _ = self.outbox.push_shared(frame);
+            watch::tally(|tally| tally.sent += 1);
+            return true;
+        }
+        let mut head = PublishHead::new(publication, now);
+        head.dup = dup;
+        head.qos = delivery.qos;
+        head.retain = delivery.retain;
+        head.packet_id = packet_id;
+        if open.version == Version::V5 {
+            head.subscription_ids = &delivery.ids;
+            (head.topic, head.topic_alias) = alias(&mut open.outbound_aliases, publication);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            let payload = &publication.payload;
+            let encoded = head.encode_head(open.version, payload.len(), scratch);
+            if encoded.is_err() || scratch.len() + payload.len() > open.encoder.max_bytes {
+                return false;
+            }
+            let _ = self.outbox.push(scratch);
+            let _ = self.outbox.push_shared(payload);
+            watch::tally(|tally| tally.sent += 1);
+            true
+        })
+    }
+
+    pub(super) fn on_puback(&self, ack: &Ack) {
+        // Whatever the reason code says: the client has answered, and is not asked again.
+        self.open(|open| open.outgoing.acknowledged(ack.packet_id.get()));
+        self.pump();
+    }
+
+    pub(super) fn on_pubrec(&self, ack: &Ack) {
+        let id = ack.packet_id;
+        if ack.reason.is_error() {
+            self.open(|open| open.outgoing.refused(id.get()));
+            self.pump();
+            return;
+        }
+        let release = move |reason| Packet::PubRel(Ack::new(id, reason));
+        match self.open(|open| open.outgoing.received(id.get())) {
+            Some(Some(Received::Now)) => self.send(&release(ReasonCode::Success)),
+            Some(Some(Received::Stored(stored))) => {
+                let link = self.me();
+                actix::spawn(async move {
+                    match stored.await {
+                        Ok(()) => link.send(&release(ReasonCode::Success)),
+                        Err(error) => link.failed(&error),
+                    }
+                });
+            }
+            Some(None) => self.send(&release(ReasonCode::PacketIdentifierNotFound)),
+            None => {}
+        }
+    }
+
+    pub(super) fn on_pubcomp(&self, ack: &Ack) {
+        self.open(|open| open.outgoing.completed(ack.packet_id.get()));
+        self.pump();
+    }
+}
+
+/// A whole packet of QoS 0; empty if it is larger than MQTT allows.
+fn frame(publication: &Publication, now: Timestamp, version: Version) -> Bytes {
+    let head = PublishHead::new(publication, now);
+    head.encode(version, &publication.payload)
+        .unwrap_or_default()
+}
+
+/// The topic as it is sent, and its alias.
+fn alias<'a>(
+    aliases: &mut Outbound,
+    publication: &'a Publication,
+) -> (&'a str, Option<NonZeroU16>) {
+    let topic = publication.topic.as_str();
+    match aliases.of(&publication.topic) {
+        Some((alias, true)) => ("", Some(alias)),
+        Some((alias, false)) => (topic, Some(alias)),
+        None => (topic, None),
+    }
+}
