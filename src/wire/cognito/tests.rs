@@ -288,8 +288,8 @@ async fn guests_get_an_identity_and_keys() {
     let send = async |operation: &str, body: Value| {
         let target = format!("{TARGET_PREFIX}{operation}");
         let headers = vec![("x-amz-target".to_owned(), target)];
-        let answer = given.send(("POST", "/"), &headers, body.to_string().as_bytes());
-        let answer = answer.await;
+        let body = body.to_string();
+        let answer = given.send(("POST", "/"), &headers, body.as_bytes()).await;
         (answer.status, answer.json())
     };
     let name = format!("fanfare/us-east-1/{}", "dev");
