@@ -573,6 +573,10 @@ async fn expired_sessions_are_found_and_can_not_be_renewed() {
     assert_eq!(
         touched,
         [
+            Touched::Opened {
+                session: a.route(),
+                before: Some(a.route())
+            },
             closed,
             Touched::Opened {
                 session: anew.session.route(),
