@@ -58,6 +58,22 @@ def start_server():
         running.remove()
 
 
+@pytest.fixture(scope="module")
+def module_server():
+    """Starts servers that the tests of one file share: `module_server(**{SETTING: value})`."""
+    started = []
+
+    def start(**settings):
+        running = Server(**settings)
+        started.append(running)
+        return running.start()
+
+    yield start
+    for running in started:
+        running.stop()
+        running.remove()
+
+
 @pytest.fixture(scope="session")
 def sqs(fanfare):
     """The operator's SQS client."""

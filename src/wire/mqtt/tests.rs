@@ -148,6 +148,20 @@ async fn a_websocket_carries_a_stream_however_it_is_cut() {
     given.server.stop(false).await;
 }
 
+/// Who says goodbye and goes has said goodbye: the end may be read together with what came before it.
+#[actix::test]
+async fn what_was_sent_before_the_end_is_taken() {
+    let given = given(small());
+    for _ in 0..20 {
+        let mut client = Client::connect(given.http).await;
+        client.send(&frame(BINARY, b"T").repeat(100)).await;
+        drop(client);
+    }
+    assert_eq!(given.gone(20).await, [Gone::Ended; 20]);
+    assert_eq!(given.seen.told.lock().unwrap().len(), 2000);
+    given.server.stop(false).await;
+}
+
 #[actix::test]
 async fn w02_w03_w05_what_is_no_good_frame_is_told_so() {
     let given = given(small());

@@ -5,7 +5,7 @@
 //! only, is moved to the outbox whenever it is polled, and the outbox frames the data itself, one frame for all that is
 //! ready. The actor is polled by this connection's task and not by an HTTP response, so it always runs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -36,9 +36,11 @@ pub(super) async fn run<L: Receive>(
     _seat: Seat,
 ) {
     let link = Rc::new(RefCell::new(link));
+    let handled = Rc::new(Cell::new(0));
     let actor = Frames {
         link: Rc::clone(&link),
         outbox: outbox.clone(),
+        handled: Rc::clone(&handled),
         fragments: 0,
         cheap: 0,
         cheap_since: 0,
@@ -51,7 +53,7 @@ pub(super) async fn run<L: Receive>(
     };
     let codec = Codec::new().max_size(frame_bytes);
     let mut replies = pin!(WebsocketContext::with_codec(actor, input, codec));
-    let gone = poll_fn(|cx| turn(&link, &outbox, replies.as_mut(), cx)).await;
+    let gone = poll_fn(|cx| turn(&link, &outbox, &handled, replies.as_mut(), cx)).await;
     end(&outbox);
     link.borrow_mut().gone(gone);
 }
@@ -60,14 +62,18 @@ pub(super) async fn run<L: Receive>(
 fn turn<L: Receive>(
     link: &RefCell<L>,
     outbox: &Outbox,
+    handled: &Cell<u64>,
     mut actor: Pin<&mut impl Stream<Item = Result<Bytes, actix_web::Error>>>,
     cx: &mut Context<'_>,
 ) -> Poll<Gone> {
     let line = &outbox.0;
     tell(&mut *link.borrow_mut(), line.begin(cx));
     line.poll_unblock(cx);
-    while !line.is_ending() {
+    while !line.is_cut() {
+        let before = handled.get();
         match actor.as_mut().poll_next(cx) {
+            // The actor takes a rest after some frames. Those that came before the client's end are taken to the last.
+            Poll::Pending if line.is_ending() && handled.get() != before => {}
             Poll::Pending => break,
             Poll::Ready(Some(Ok(frames))) => outbox.push_control(&frames),
             // It does not end by itself, and what it encodes has no errors.
@@ -81,6 +87,8 @@ fn turn<L: Receive>(
 struct Frames<L> {
     link: Rc<RefCell<L>>,
     outbox: Outbox,
+    /// All frames so far.
+    handled: Rc<Cell<u64>>,
     /// Frames of the message that is not complete.
     fragments: u32,
     /// Frames without data, since that tick.
@@ -94,7 +102,8 @@ impl<L: Receive> Actor for Frames<L> {
 
 impl<L: Receive> StreamHandler<Result<Message, ProtocolError>> for Frames<L> {
     fn handle(&mut self, frame: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
-        if !self.outbox.is_open() {
+        self.handled.set(self.handled.get() + 1);
+        if self.outbox.0.is_cut() {
             return;
         }
         match frame {
