@@ -1,7 +1,7 @@
 //! The composition root: builds everything from the settings and connects it. The only file that names a
 //! concrete backend.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,10 +22,15 @@ use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
 use crate::backends::{OnTouched, SessionRegistry};
 use crate::domain::{Clock, StoreError};
 use crate::observe::health::Health;
-use crate::wire::front::{BENCH_ROUTES, Door, Limits, Listener, ServeOptions, Traffic, serve};
+use crate::wire::front::{
+    BENCH_ROUTES, CertificateError, Door, Limits, Listener, ServeOptions, Traffic, serve,
+};
 use crate::wire::{cognito, http, kinesis, probes, sqs};
 
+mod listen;
 mod settings;
+
+pub use listen::{Addresses, TlsSettings};
 
 /// Everything that can be set, typed and checked.
 #[derive(Debug, Clone)]
@@ -38,6 +43,8 @@ pub struct Settings {
     pub operators: Vec<OperatorKey>,
     /// Where HTTP is served.
     pub http_listen: SocketAddr,
+    /// What is served in TLS, if anything.
+    pub tls: Option<TlsSettings>,
     /// How HTTP is served.
     pub serve: ServeOptions,
     /// Bounds of requests.
@@ -75,6 +82,9 @@ pub enum StartError {
     /// What is in the store can not be read.
     #[error("the store can not be read: {0}")]
     Recover(#[from] StoreError),
+    /// The certificate can not be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The address can not be listened on.
     #[error("can not listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -91,6 +101,8 @@ impl StartError {
 pub struct App {
     /// Where HTTP is served.
     pub http: SocketAddr,
+    /// Where else.
+    pub others: Addresses,
     server: ServerHandle,
     traffic: Arc<Traffic>,
     health: Health,
@@ -107,9 +119,9 @@ impl App {
         metrics: PrometheusHandle,
         on_failure: OnFailure,
     ) -> Result<Self, StartError> {
-        let refused = |error| StartError::Listen(settings.http_listen, error);
-        let listener = TcpListener::bind(settings.http_listen).map_err(refused)?;
-        let http = listener.local_addr().map_err(refused)?;
+        let (listener, http) = listen::bind(settings.http_listen)?;
+        let (mut listeners, others) = listen::tls(&settings)?;
+        listeners.push(Listener::http(listener));
         let core = Core::start(&settings, on_failure)?;
         sweep(core.registrar.clone(), settings.session_sweep_interval);
         let health = core.health();
@@ -119,12 +131,13 @@ impl App {
         };
         let door = Arc::new(core.door(&settings, probes));
         let traffic = door.traffic().clone();
-        let listeners = vec![Listener::http(listener)];
+        let refused = |error| StartError::Listen(http, error);
         let server = serve(listeners, &door, &settings.serve).map_err(refused)?;
         let handle = server.handle();
         actix::spawn(server);
         Ok(Self {
             http,
+            others,
             server: handle,
             traffic,
             health,

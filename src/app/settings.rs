@@ -1,13 +1,14 @@
 //! From the configuration as people write it to what each part takes.
 
 use super::Settings;
+use super::listen::TlsSettings;
 use crate::actors::queue::QueuesConfig;
 use crate::actors::registrar::SessionSettings;
 use crate::auth::{OperatorKey, keys};
 use crate::backends::embedded::{StoreOptions, StoreSizes};
 use crate::config::{Config, OperatorKeys};
 use crate::domain::Clock;
-use crate::wire::front::{Limits, ServeOptions};
+use crate::wire::front::{CertificateFiles, Limits, ServeOptions};
 use crate::wire::kinesis;
 
 impl Settings {
@@ -26,6 +27,7 @@ impl Settings {
                 secret_key: operator.secret_key.expose().to_owned(),
             }],
             http_listen: config.http.listen,
+            tls: tls(config),
             serve: ServeOptions {
                 workers: threads,
                 connections_per_worker: config.http.max_connections.div_ceil(threads),
@@ -52,6 +54,16 @@ impl Settings {
             bench: config.bench.enabled,
         }
     }
+}
+
+/// `None` too if a file is not named, which whoever reads the configuration complains about.
+fn tls(config: &Config) -> Option<TlsSettings> {
+    let (cert, key) = config.certificate().ok()??;
+    Some(TlsSettings {
+        files: CertificateFiles { cert, key },
+        http_listen: config.http.tls_listen,
+        mqtt_listen: config.mqtt.tls_listen.filter(|_| config.mqtt.enabled),
+    })
 }
 
 fn store(config: &Config) -> StoreOptions {

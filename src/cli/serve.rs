@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::dev_tls::{self, DevTlsError};
 use super::exit;
-use crate::app::{App, Settings, StartError};
+use crate::app::{Addresses, App, Settings, StartError};
 use crate::config::{self, Config, Flags, OperatorKeys, Problem, Problems};
 use crate::observe::{logging, metrics};
 
@@ -30,6 +31,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// Examples:
 ///   fanfare serve
 ///   fanfare serve --listen 127.0.0.1:9000 --data /var/lib/fanfare
+///   fanfare serve --dev-tls
 ///   fanfare serve --config fanfare.toml --set sessions.key_lifetime=3600
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -46,6 +48,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
 
+    /// Serve HTTPS on 8443 and MQTT in TLS on 8883, too, with a self-signed certificate for this machine
+    #[arg(long)]
+    dev_tls: bool,
+
     /// Any other setting; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -61,6 +67,9 @@ pub enum ServeError {
     /// The configuration is wrong.
     #[error(transparent)]
     Configuration(#[from] Problems),
+    /// There is no certificate for `--dev-tls`.
+    #[error(transparent)]
+    DevTls(#[from] DevTlsError),
     /// Something is in the way of the start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -73,7 +82,8 @@ impl ServeError {
     /// The exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
-            Self::Configuration(_) => exit::CONFIGURATION,
+            Self::Configuration(_) | Self::Start(StartError::Certificate(_)) => exit::CONFIGURATION,
+            Self::DevTls(_) => exit::FAILED,
             Self::Start(StartError::Listen(..)) => exit::UNAVAILABLE,
             Self::Start(error) if error.is_in_use() => exit::IN_USE,
             Self::Start(_) => exit::STORE,
@@ -87,8 +97,12 @@ impl ServeError {
 /// # Errors
 /// [`ServeError`].
 pub fn run(args: ServeArgs) -> anyhow::Result<()> {
-    let config = args.load(std::env::vars_os())?;
+    let mut config = args.load(std::env::vars_os())?;
+    if args.dev_tls {
+        dev_tls::set_up(&mut config).map_err(ServeError::from)?;
+    }
     let operator = config.operator_keys().map_err(unusable)?;
+    config.certificate().map_err(unusable)?;
     if args.check {
         say("the configuration is usable");
         return Ok(());
@@ -101,7 +115,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         actix_rt::spawn(metrics::keep_up(recorder.clone()));
         let app =
             App::start(settings, recorder, Arc::new(store_failed)).map_err(ServeError::from)?;
-        say(&greeting(&config, &operator, app.http));
+        say(&greeting(&config, &operator, app.http, app.others));
         signals.next().await;
         tracing::info!("draining; a second signal ends at once");
         end(app, signals).await;
@@ -194,7 +208,12 @@ fn say(text: &str) {
 }
 
 /// What listens where, whose keys are used, and a first call to copy.
-fn greeting(config: &Config, operator: &OperatorKeys, http: SocketAddr) -> String {
+fn greeting(
+    config: &Config,
+    operator: &OperatorKeys,
+    http: SocketAddr,
+    others: Addresses,
+) -> String {
     let mut host = http;
     if http.ip().is_unspecified() {
         host.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
@@ -210,8 +229,13 @@ fn greeting(config: &Config, operator: &OperatorKeys, http: SocketAddr) -> Strin
             format!("{access}:$FANFARE_OPERATOR_SECRET_KEY"),
         )
     };
+    let tls = [("https", others.https), ("mqtts", others.mqtts)];
+    let tls =
+        tls.map(|(name, address)| address.map(|address| format!("listening {name} {address}\n")));
+    let tls: String = tls.into_iter().flatten().collect();
     format!(
         "listening http {http}\n\
+         {tls}\
          data            {data}\n\
          operator keys   {keys}\n\
          create a session:\n  \
@@ -273,13 +297,13 @@ mod tests {
         let http = "0.0.0.0:81".parse().expect("an address");
         let mut config = Config::default();
         let keys = config.operator_keys().expect("the development pair");
-        let text = greeting(&config, &keys, http);
+        let text = greeting(&config, &keys, http, Addresses::default());
         assert!(text.starts_with("listening http 0.0.0.0:81\n"), "{text}");
         assert!(text.contains("fanfare-dev-secret") && text.contains("http://127.0.0.1:81/"));
         config.operator_access_key = Some("AKID".into());
         config.operator_secret_key = Some(config::Secret::new("canary"));
         let keys = config.operator_keys().expect("a pair");
-        let text = greeting(&config, &keys, http);
+        let text = greeting(&config, &keys, http, Addresses::default());
         assert!(
             !text.contains("canary") && !text.contains("dev-secret"),
             "{text}"

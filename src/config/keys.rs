@@ -51,6 +51,26 @@ pub(super) const TEXTS: &[Text] = &[
         check: |text| text.parse::<SocketAddr>().is_ok(),
     },
     Text {
+        key: "http.tls_listen",
+        allowed: "an IP address and a port, such as 127.0.0.1:8443 or [::1]:8443",
+        check: |text| text.parse::<SocketAddr>().is_ok(),
+    },
+    Text {
+        key: "tls.cert_file",
+        allowed: "a path",
+        check: |text| !text.is_empty(),
+    },
+    Text {
+        key: "tls.key_file",
+        allowed: "a path",
+        check: |text| !text.is_empty(),
+    },
+    Text {
+        key: "mqtt.tls_listen",
+        allowed: "an IP address and a port, such as 127.0.0.1:8883 or [::1]:8883",
+        check: |text| text.parse::<SocketAddr>().is_ok(),
+    },
+    Text {
         key: "store.dir",
         allowed: "a path",
         check: |text| !text.is_empty(),

@@ -123,7 +123,8 @@ impl Attached {
 
     /// Whether the client might connect as it is, with what it may do now.
     pub fn may_stay(&self) -> bool {
-        self.access().allows(Action::Connect, self.seating.id.as_str())
+        self.access()
+            .allows(Action::Connect, self.seating.id.as_str())
     }
 
     /// What the client may do now.

@@ -40,8 +40,9 @@ impl Links for MqttDoor {
 
     fn accept(&self, socket: Socket) {
         let mqtt = self.mqtt.clone();
-        self.transports
-            .tcp(socket, |outbox| Reader(Link::new(mqtt, outbox, false, None)));
+        self.transports.tcp(socket, |outbox| {
+            Reader(Link::new(mqtt, outbox, false, None))
+        });
     }
 }
 

@@ -81,10 +81,7 @@ pub fn publish(packet: &Publish) -> Result<(), Deviation> {
         return deviation(ReasonCode::QoSNotSupported, "there is no QoS 2");
     }
     if packet.payload.len() > PAYLOAD_BYTES {
-        return deviation(
-            ReasonCode::PacketTooLarge,
-            "a payload has at most 128 KiB",
-        );
+        return deviation(ReasonCode::PacketTooLarge, "a payload has at most 128 KiB");
     }
     if packet
         .message_expiry_s
@@ -129,7 +126,10 @@ fn topic(text: &str) -> Result<(), Deviation> {
         );
     }
     if text.bytes().filter(|byte| *byte == b'/').count() > SLASHES {
-        return deviation(ReasonCode::TopicNameInvalid, "a topic has at most 7 slashes");
+        return deviation(
+            ReasonCode::TopicNameInvalid,
+            "a topic has at most 7 slashes",
+        );
     }
     Ok(())
 }

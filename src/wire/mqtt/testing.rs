@@ -96,7 +96,9 @@ impl Receive for Echo {
         self.seen.tell("drained");
         // The client reads now, so this may or may not fill it once more.
         for number in self.filling..self.filling + 100 {
-            self.outbox.push(&[number.to_be_bytes(); 250].concat()).unwrap();
+            self.outbox
+                .push(&[number.to_be_bytes(); 250].concat())
+                .unwrap();
         }
         self.outbox.close(Close::Done);
     }

@@ -96,7 +96,10 @@ mod tests {
         assert_eq!(aliases.resolve(Some(topic("b")), one, 2), Ok(topic("b")));
         assert_eq!(aliases.resolve(None, one, 2), Ok(topic("b")));
         assert_eq!(aliases.resolve(Some(topic("c")), None, 2), Ok(topic("c")));
-        assert_eq!(aliases.resolve(Some(topic("c")), two, 1), Err(BadAlias::TooHigh));
+        assert_eq!(
+            aliases.resolve(Some(topic("c")), two, 1),
+            Err(BadAlias::TooHigh)
+        );
     }
 
     #[test]

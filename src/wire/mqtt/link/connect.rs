@@ -244,7 +244,8 @@ impl Link {
             });
         }
         self.mqtt.authenticator.anonymous().ok_or_else(|| {
-            let why = "there is no anonymous access: sign the URL, or give a user name and a password";
+            let why =
+                "there is no anonymous access: sign the URL, or give a user name and a password";
             Refused::new(ReasonCode::NotAuthorized, why)
         })
     }
@@ -276,7 +277,11 @@ impl Link {
             (Version::V311, Profile::Open) => asked,
             (_, Profile::Aws) => {
                 let (least, most) = profile::KEEP_ALIVE_S;
-                if asked == 0 { most } else { asked.clamp(least, most) }
+                if asked == 0 {
+                    most
+                } else {
+                    asked.clamp(least, most)
+                }
             }
             (Version::V5, Profile::Open) if asked == 0 || asked > most => most,
             (Version::V5, Profile::Open) => asked,

@@ -196,7 +196,10 @@ impl Link {
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(unsubscribe),
             Packet::PingReq => self.send(&Packet::PingResp),
             Packet::Disconnect(disconnect) => self.on_disconnect(&disconnect),
-            Packet::Auth(_) => self.end(ReasonCode::ProtocolError, "AUTH without an authentication method"),
+            Packet::Auth(_) => self.end(
+                ReasonCode::ProtocolError,
+                "AUTH without an authentication method",
+            ),
             // The decoder knows what a client may send.
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 self.end(ReasonCode::ProtocolError, "only a server sends this packet");
@@ -220,10 +223,15 @@ impl Link {
     /// The client says goodbye.
     fn on_disconnect(&self, disconnect: &Disconnect) {
         let expiry = disconnect.session_expiry_s.map(connect::expiry);
-        let is_v5 = self.open(|open| open.version == Version::V5).unwrap_or(false);
+        let is_v5 = self
+            .open(|open| open.version == Version::V5)
+            .unwrap_or(false);
         if is_v5 && expiry.is_some_and(|new| new != Some(Duration::ZERO)) && self.is_clean() {
             // [MQTT-3.14.2-2] is about the server; 3.14.2.2.2 forbids it to the client.
-            self.end(ReasonCode::ProtocolError, "a session that ends with its connection can not be prolonged");
+            self.end(
+                ReasonCode::ProtocolError,
+                "a session that ends with its connection can not be prolonged",
+            );
             return;
         }
         let will = if disconnect.reason == ReasonCode::DisconnectWithWill {
@@ -243,7 +251,8 @@ impl Link {
     }
 
     fn is_clean(&self) -> bool {
-        self.open(|open| !open.attached.is_durable()).unwrap_or(true)
+        self.open(|open| !open.attached.is_durable())
+            .unwrap_or(true)
     }
 
     /// A packet broke a rule.
@@ -284,7 +293,9 @@ impl Link {
         metrics::counter!("fanfare_mqtt_disconnects_total", "reason" => disconnect_reason(reason))
             .increment(1);
         tracing::debug!(peer = ?self.outbox.peer(), ?reason, why, "a connection is ended");
-        let is_v5 = self.open(|open| open.version == Version::V5).unwrap_or(false);
+        let is_v5 = self
+            .open(|open| open.version == Version::V5)
+            .unwrap_or(false);
         if is_v5 {
             let mut disconnect = Disconnect::new(reason);
             disconnect.extras = super::codec::Extras::reason(why);
@@ -323,7 +334,11 @@ impl Link {
         }
         if !self.linted.replace(true) {
             let client = self.open(|open| open.attached.client().clone());
-            tracing::info!(?client, what = deviation.what, "AWS IoT Core would not take this");
+            tracing::info!(
+                ?client,
+                what = deviation.what,
+                "AWS IoT Core would not take this"
+            );
         }
         None
     }
@@ -336,8 +351,13 @@ impl topic::Link for Link {
 
     fn close(&self, why: Closing) {
         match why {
-            Closing::TakenOver => self.end(ReasonCode::SessionTakenOver, "another connection has the client id now"),
-            Closing::Administrative => self.end(ReasonCode::AdministrativeAction, "closed by the operator"),
+            Closing::TakenOver => self.end(
+                ReasonCode::SessionTakenOver,
+                "another connection has the client id now",
+            ),
+            Closing::Administrative => {
+                self.end(ReasonCode::AdministrativeAction, "closed by the operator")
+            }
         }
     }
 }
@@ -363,7 +383,8 @@ impl Receive for Reader {
     }
 
     fn drain(&mut self) {
-        self.0.end(ReasonCode::ServerShuttingDown, "the server is about to end");
+        self.0
+            .end(ReasonCode::ServerShuttingDown, "the server is about to end");
     }
 
     fn gone(&mut self, why: Gone) {

@@ -19,11 +19,19 @@ impl Link {
         }
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         if self.is_over_receive_maximum(qos) {
-            self.end(ReasonCode::ReceiveMaximumExceeded, "more publications in flight than were allowed");
+            self.end(
+                ReasonCode::ReceiveMaximumExceeded,
+                "more publications in flight than were allowed",
+            );
             return;
         }
         if !publish.has_valid_payload() {
-            self.refuse_publication(qos, packet_id, ReasonCode::PayloadFormatInvalid, "the payload is not UTF-8");
+            self.refuse_publication(
+                qos,
+                packet_id,
+                ReasonCode::PayloadFormatInvalid,
+                "the payload is not UTF-8",
+            );
             return;
         }
         let publication = match self.publication(publish) {
@@ -48,10 +56,7 @@ impl Link {
         qos != QoS::AtMostOnce && self.open(is_over).unwrap_or(false)
     }
 
-    fn publication(
-        &self,
-        mut publish: Publish,
-    ) -> Result<Publication, (ReasonCode, &'static str)> {
+    fn publication(&self, mut publish: Publish) -> Result<Publication, (ReasonCode, &'static str)> {
         let now = self.mqtt.clock.now();
         let most = self.mqtt.settings.max_topic_aliases;
         let resolved = self.open(|open| {
@@ -66,7 +71,10 @@ impl Link {
         let closed = (ReasonCode::UnspecifiedError, "the connection is over");
         let (topic, publisher) = resolved.ok_or(closed)?;
         let topic = topic.map_err(|error| match error {
-            BadAlias::TooHigh => (ReasonCode::TopicAliasInvalid, "the topic alias is above the maximum"),
+            BadAlias::TooHigh => (
+                ReasonCode::TopicAliasInvalid,
+                "the topic alias is above the maximum",
+            ),
             BadAlias::Unknown => (ReasonCode::ProtocolError, "the topic alias was not set"),
         })?;
         Ok(publish.into_publication(topic, now, Some(publisher)))

@@ -10,9 +10,7 @@ use crate::actors::topic::{Delivery, Received, Sending};
 use crate::domain::Timestamp;
 use crate::domain::publication::{Publication, QoS};
 
-use super::super::codec::{
-    Ack, Encoder, Packet, PacketId, PublishHead, ReasonCode, Version,
-};
+use super::super::codec::{Ack, Encoder, Packet, PacketId, PublishHead, ReasonCode, Version};
 use super::aliases::Outbound;
 use super::{Link, Open, Refused, watch};
 
@@ -120,7 +118,10 @@ impl Link {
             Some(Err(_)) => {
                 metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer")
                     .increment(1);
-                self.end(ReasonCode::QuotaExceeded, "too many publications wait for acknowledgements");
+                self.end(
+                    ReasonCode::QuotaExceeded,
+                    "too many publications wait for acknowledgements",
+                );
             }
             None => {}
         }
@@ -194,8 +195,8 @@ impl Link {
                 let written = self.write(open, delivery, PacketId::new(*packet_id), *dup);
                 if !written {
                     // Too large for the client: as if it had been delivered (`[MQTT-3.1.2-25]`).
-                    let _ = open.outgoing.acknowledged(*packet_id)
-                        || open.outgoing.refused(*packet_id);
+                    let _ =
+                        open.outgoing.acknowledged(*packet_id) || open.outgoing.refused(*packet_id);
                 }
             }
             Sending::Release { packet_id } => {
@@ -293,7 +294,8 @@ impl Link {
 /// A whole packet of QoS 0; empty if it is larger than MQTT allows.
 fn frame(publication: &Publication, now: Timestamp, version: Version) -> Bytes {
     let head = PublishHead::new(publication, now);
-    head.encode(version, &publication.payload).unwrap_or_default()
+    head.encode(version, &publication.payload)
+        .unwrap_or_default()
 }
 
 /// The topic as it is sent, and its alias.

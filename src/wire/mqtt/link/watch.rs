@@ -94,7 +94,10 @@ impl Link {
         let silent = self.outbox.silent_for();
         let patience = self.open(|open| open.patience).flatten();
         if patience.is_some_and(|patience| silent > patience) {
-            self.end(ReasonCode::KeepAliveTimeout, "nothing was heard for one and a half times the keep alive");
+            self.end(
+                ReasonCode::KeepAliveTimeout,
+                "nothing was heard for one and a half times the keep alive",
+            );
         }
     }
 
@@ -106,8 +109,12 @@ impl Link {
         let since = self.blocked_since.get().unwrap_or(now);
         self.blocked_since.set(Some(since));
         if now.saturating_duration_since(since) >= self.mqtt.settings.slow_consumer_timeout {
-            metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer").increment(1);
-            self.end(ReasonCode::QuotaExceeded, "the client does not read what it gets");
+            metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer")
+                .increment(1);
+            self.end(
+                ReasonCode::QuotaExceeded,
+                "the client does not read what it gets",
+            );
         }
     }
 
@@ -144,7 +151,10 @@ impl Link {
                 if let Some((attached, access)) = attached {
                     attached.set_access(access);
                     if !attached.may_stay() {
-                        self.end(ReasonCode::NotAuthorized, "the client may not connect any more");
+                        self.end(
+                            ReasonCode::NotAuthorized,
+                            "the client may not connect any more",
+                        );
                     }
                 }
             }
