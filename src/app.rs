@@ -1,7 +1,7 @@
 //! The composition root: builds everything from the settings and connects it. The only file that names a
 //! concrete backend.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,12 +22,16 @@ use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
 use crate::backends::{OnTouched, SessionRegistry};
 use crate::domain::{Clock, StoreError};
 use crate::observe::health::Health;
-use crate::wire::front::{BENCH_ROUTES, Door, Limits, Listener, ServeOptions, Traffic, serve};
+use crate::wire::front::{
+    BENCH_ROUTES, CertificateError, Door, Limits, ServeOptions, Traffic, serve,
+};
 use crate::wire::{cognito, http, iot, kinesis, probes, sqs, sts};
 
+mod listen;
 mod mqtt;
 mod settings;
 
+pub use listen::{Addresses, TlsSettings};
 use mqtt::{MqttParts, Plane};
 
 /// Everything that can be set, typed and checked.
@@ -41,6 +45,8 @@ pub struct Settings {
     pub operators: Vec<OperatorKey>,
     /// Where HTTP is served.
     pub http_listen: SocketAddr,
+    /// What is served in TLS, if anything.
+    pub tls: Option<TlsSettings>,
     /// How HTTP is served.
     pub serve: ServeOptions,
     /// Bounds of requests.
@@ -84,6 +90,9 @@ pub enum StartError {
     /// What is in the store can not be read.
     #[error("the store can not be read: {0}")]
     Recover(#[from] StoreError),
+    /// The certificate can not be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The address can not be listened on.
     #[error("can not listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -103,8 +112,8 @@ impl StartError {
 pub struct App {
     /// Where HTTP is served.
     pub http: SocketAddr,
-    /// Where MQTT over TCP is served.
-    pub mqtt: Option<SocketAddr>,
+    /// Where else.
+    pub others: Addresses,
     server: ServerHandle,
     traffic: Arc<Traffic>,
     health: Health,
@@ -121,9 +130,7 @@ impl App {
         metrics: PrometheusHandle,
         on_failure: OnFailure,
     ) -> Result<Self, StartError> {
-        let (http_socket, http) = bind(settings.http_listen)?;
-        let mqtt = settings.mqtt.as_ref().map(|mqtt| bind(mqtt.listen));
-        let mqtt = mqtt.transpose()?;
+        let (listeners, http, others) = listen::all(&settings)?;
         let core = Core::start(&settings, on_failure)?;
         sweep(core.registrar.clone(), settings.session_sweep_interval);
         let health = core.health();
@@ -133,18 +140,13 @@ impl App {
         };
         let door = Arc::new(core.door(&settings, probes));
         let traffic = door.traffic().clone();
-        let mut listeners = vec![Listener::http(http_socket)];
-        let mqtt = mqtt.map(|(socket, address)| {
-            listeners.push(Listener::links(socket));
-            address
-        });
-        let refused = |error| StartError::Listen(settings.http_listen, error);
+        let refused = |error| StartError::Listen(http, error);
         let server = serve(listeners, &door, &settings.serve).map_err(refused)?;
         let handle = server.handle();
         actix::spawn(server);
         Ok(Self {
             http,
-            mqtt,
+            others,
             server: handle,
             traffic,
             health,
@@ -180,13 +182,6 @@ impl App {
 
 /// How long MQTT clients may take to read their goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
-
-fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let refused = |error| StartError::Listen(address, error);
-    let socket = TcpListener::bind(address).map_err(refused)?;
-    let address = socket.local_addr().map_err(refused)?;
-    Ok((socket, address))
-}
 
 /// Everything behind the wires: the store and the actors.
 struct Core {

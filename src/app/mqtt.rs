@@ -121,10 +121,7 @@ impl Plane {
             clock,
         );
         let door = Arc::new(MqttDoor::new(Arc::new(mqtt), transports.clone()));
-        Ok(Self {
-            transports,
-            door,
-        })
+        Ok(Self { transports, door })
     }
 }
 

@@ -157,6 +157,9 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("guests.keys_burst", 1, 1_000_000, "keys"),
 ];
 
+/// How often the certificate's files are looked at.
+pub const CERTIFICATE_LOOK: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Characters of a queue's name that come after `sessions.queue_prefix`; together at most 80 (SQS's own limit).
 pub const QUEUE_PREFIX_CHARACTERS: usize = 80 - 1 - 43;
 

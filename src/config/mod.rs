@@ -42,6 +42,8 @@ pub struct Config {
     pub operator_secret_key_2_file: Option<PathBuf>,
     /// HTTP.
     pub http: Http,
+    /// TLS.
+    pub tls: Tls,
     /// The store.
     pub store: Store,
     /// Sessions.
@@ -71,6 +73,8 @@ pub struct Config {
 pub struct Http {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The same in TLS; needs `[tls]`. None: HTTP is not served in TLS.
+    pub tls_listen: Option<SocketAddr>,
     /// Threads that serve; 0: one for each core.
     pub workers: usize,
     /// Connections of all threads together; more wait unaccepted.
@@ -89,6 +93,15 @@ pub struct Http {
     /// How long requests in progress may take to end when the process is asked to.
     #[serde(with = "seconds")]
     pub drain_timeout: Duration,
+}
+
+/// `[tls]`: the certificate of all listeners in TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// The certificate chain, in PEM. Read again when the file changes.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key, in PEM. Read again when the file changes.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[store]`: the embedded store.
@@ -179,6 +192,8 @@ pub struct Mqtt {
     pub enabled: bool,
     /// Address and port for MQTT over TCP; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The same in TLS; needs `[tls]`. None: MQTT is not served in TLS.
+    pub tls_listen: Option<SocketAddr>,
     /// Whose limits hold.
     pub profile: MqttProfile,
     /// Pages that may open a WebSocket: `*`, or origins with spaces between them.
@@ -315,6 +330,7 @@ impl Default for Config {
             operator_secret_key_2_file: None,
             http: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                tls_listen: None,
                 workers: 0,
                 max_connections: 50_000,
                 body_limit_bytes: 2 << 20,
@@ -323,6 +339,7 @@ impl Default for Config {
                 body_timeout: Duration::from_secs(30),
                 drain_timeout: Duration::from_secs(20),
             },
+            tls: Tls::default(),
             store: Store {
                 dir: PathBuf::from("./data"),
                 min_free_bytes: 512 * MIB,
@@ -360,6 +377,7 @@ impl Default for Config {
             mqtt: Mqtt {
                 enabled: true,
                 listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+                tls_listen: None,
                 profile: MqttProfile::Open,
                 allowed_origins: "*".to_owned(),
                 max_connections: 100_000,
@@ -481,14 +499,36 @@ impl Config {
 
     /// A listener that other machines can reach, if there is one.
     fn exposed(&self) -> Option<String> {
-        let mqtt = ("mqtt.listen", self.mqtt.listen);
+        let mqtt = self.mqtt.enabled;
         let listeners = [
-            Some(("http.listen", self.http.listen)),
-            self.mqtt.enabled.then_some(mqtt),
+            ("http.listen", Some(self.http.listen)),
+            ("http.tls_listen", self.http.tls_listen),
+            ("mqtt.listen", mqtt.then_some(self.mqtt.listen)),
+            ("mqtt.tls_listen", self.mqtt.tls_listen.filter(|_| mqtt)),
         ];
-        let mut exposed = listeners.into_iter().flatten();
+        let mut exposed = listeners
+            .into_iter()
+            .filter_map(|(key, address)| Some((key, address?)));
         let (key, address) = exposed.find(|(_, address)| !address.ip().is_loopback())?;
         Some(format!("{key} = {address}"))
+    }
+
+    /// The certificate's files; `None` if nothing is served in TLS.
+    ///
+    /// # Errors
+    /// [`Problem`] if something is to be served in TLS and a file is not named.
+    pub fn certificate(&self) -> Result<Option<(PathBuf, PathBuf)>, Problem> {
+        let wanted = match (self.http.tls_listen, self.mqtt.tls_listen) {
+            (Some(_), _) => "http.tls_listen",
+            (_, Some(_)) if self.mqtt.enabled => "mqtt.tls_listen",
+            _ => return Ok(None),
+        };
+        match (&self.tls.cert_file, &self.tls.key_file) {
+            (Some(cert), Some(key)) => Ok(Some((cert.clone(), key.clone()))),
+            _ => Err(Problem(format!(
+                "{wanted} is set without tls.cert_file and tls.key_file (on your own machine: --dev-tls)"
+            ))),
+        }
     }
 
     /// `[sessions] queue_prefix` with the environment in place.
@@ -584,6 +624,27 @@ mod tests {
         check(listen("0.0.0.0:80"), Err("operator_access_key"));
         check(listen("10.1.2.3:80"), Err("10.1.2.3:80"));
         check(listen("[::]:80"), Err("operator_access_key"));
+        let in_tls = |config: &mut Config| config.http.tls_listen = "0.0.0.0:81".parse().ok();
+        check(in_tls, Err("http.tls_listen = 0.0.0.0:81"));
+        let mqtts = |config: &mut Config| config.mqtt.tls_listen = "0.0.0.0:81".parse().ok();
+        check(mqtts, Err("mqtt.tls_listen = 0.0.0.0:81"));
+    }
+
+    #[test]
+    fn tls_needs_both_files() {
+        let mut config = Config::default();
+        assert_eq!(config.certificate(), Ok(None));
+        config.mqtt.tls_listen = Some(config.mqtt.listen);
+        config.tls.cert_file = Some("c".into());
+        let problem = config.certificate().expect_err("half a pair");
+        assert!(
+            problem.0.contains("mqtt.tls_listen is set without"),
+            "{problem}"
+        );
+        config.tls.key_file = Some("k".into());
+        assert_eq!(config.certificate(), Ok(Some(("c".into(), "k".into()))));
+        config.mqtt.enabled = false;
+        assert_eq!(config.certificate(), Ok(None));
     }
 
     #[test]

@@ -190,6 +190,11 @@ const ALL: &[(&str, Kind, &str)] = &[
         Counter,
         "Stream records that were no messages",
     ),
+    (
+        "fanfare_tls_reload_failures_total",
+        Counter,
+        "New certificates that could not be used; the last good one stayed",
+    ),
 ];
 
 /// Starts recording. Metrics that code made handles of before are lost: call this first.
