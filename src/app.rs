@@ -2,13 +2,11 @@
 //! concrete backend.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
-use futures_util::future;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::actors::dispatcher::{Dispatchers, Neighbours, Routes};
@@ -51,7 +49,7 @@ pub struct Settings {
     pub serve: ServeOptions,
     /// Bounds of requests.
     pub limits: Limits,
-    /// Threads for actors.
+    /// Threads for user actors.
     pub actor_threads: usize,
     /// The store.
     pub store: StoreOptions,
@@ -61,7 +59,7 @@ pub struct Settings {
     pub session_sweep_interval: Duration,
     /// Messages that a session's queue may hold.
     pub session_queue_limit: u64,
-    /// Queues; arbiters are filled in.
+    /// Queues.
     pub queues: QueuesConfig,
     /// The Kinesis stream.
     pub stream: kinesis::Stream,
@@ -118,6 +116,7 @@ pub struct App {
     traffic: Arc<Traffic>,
     health: Health,
     core: Core,
+    patience: Duration,
 }
 
 impl App {
@@ -151,6 +150,7 @@ impl App {
             traffic,
             health,
             core,
+            patience: settings.serve.shutdown_patience,
         })
     }
 
@@ -164,12 +164,15 @@ impl App {
     pub async fn drain(self) {
         self.health.drain();
         self.traffic.close();
+        let until = tokio::time::Instant::now() + self.patience;
+        self.server.pause().await;
         if let Some(plane) = &self.core.plane {
             plane.transports.drain(GOODBYE).await;
         }
-        let stopped = self.server.stop(true);
         self.core.queues.drain().await;
-        future::select(pin!(stopped), pin!(self.traffic.ended())).await;
+        // No worker ends before the last request has: the queue that it asks may have its actor on any of them.
+        let _ = tokio::time::timeout_at(until, self.traffic.ended()).await;
+        self.server.stop(false).await;
         // What nobody waited for, such as the receive counts of the last polls, reaches the disk, too.
         if let Err(error) = self.core.store.flush().await {
             tracing::warn!(%error, "the last changes that nobody waited for may be lost");
@@ -212,7 +215,7 @@ impl Core {
         let arbiters: Vec<Arbiter> = threads.map(|_| Arbiter::new()).collect();
         let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
         let registry: Arc<dyn SessionRegistry> = store.clone();
-        let queues = queues(settings, &store, &handles, clock);
+        let queues = queues(settings, &store, clock);
         let _ = queues_cell.set(queues.clone());
         let dispatchers = dispatchers(settings, &store, routes.clone(), clock);
         let users = Users::new(
@@ -377,17 +380,9 @@ fn authenticator(
     }))
 }
 
-fn queues(
-    settings: &Settings,
-    store: &Arc<Embedded>,
-    arbiters: &[ArbiterHandle],
-    clock: Clock,
-) -> Queues {
-    let config = QueuesConfig {
-        arbiters: arbiters.to_vec(),
-        ..settings.queues.clone()
-    };
+fn queues(settings: &Settings, store: &Arc<Embedded>, clock: Clock) -> Queues {
     let sealers = session::sealers(store.clone());
+    let config = settings.queues.clone();
     Queues::new(config, store.clone(), store.clone(), sealers, clock)
 }
 

@@ -118,8 +118,6 @@ fn queues(config: &Config) -> QueuesConfig {
         max_in_flight: config.queues.max_in_flight,
         max_waiting: config.queues.max_waiting,
         cached_body_bytes: config.queues.cached_body_bytes,
-        // The arbiters are made when the program starts.
-        arbiters: Vec::new(),
     }
 }
 
