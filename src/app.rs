@@ -17,7 +17,7 @@ use crate::actors::queue::{Queues, QueuesConfig};
 use crate::actors::registrar::{Registrar, SessionSettings};
 use crate::actors::session;
 use crate::actors::user::Users;
-use crate::auth::{Authenticator, OperatorKey};
+use crate::auth::{Authenticator, OperatorKey, Rights, Rulebook, Seal, Versions};
 use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
 use crate::backends::{OnTouched, SessionRegistry};
 use crate::domain::{Clock, StoreError};
@@ -25,7 +25,7 @@ use crate::observe::health::Health;
 use crate::wire::front::{
     BENCH_ROUTES, CertificateError, Door, Limits, Listener, ServeOptions, Traffic, serve,
 };
-use crate::wire::{cognito, http, kinesis, probes, sqs};
+use crate::wire::{cognito, http, iot, kinesis, probes, sqs, sts};
 
 mod listen;
 mod settings;
@@ -69,6 +69,10 @@ pub struct Settings {
     pub user_message_ttl: Duration,
     /// After how long an unused user actor is let go.
     pub user_idle_after: Duration,
+    /// What guests, roles and accounts may do with topics.
+    pub book: Arc<Rulebook>,
+    /// Guests' keys that one address gets at once, and a minute.
+    pub guest_rate: (u32, u32),
     /// Whether `/bench/verify` is there.
     pub bench: bool,
 }
@@ -88,6 +92,9 @@ pub enum StartError {
     /// The address can not be listened on.
     #[error("can not listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    /// The secrets of session tokens can not be read or made.
+    #[error("{0}: {1}")]
+    Secrets(std::path::PathBuf, std::io::Error),
 }
 
 impl StartError {
@@ -145,6 +152,11 @@ impl App {
         })
     }
 
+    /// Puts another book of rights in force, on open connections within a second.
+    pub fn replace(&self, book: Arc<Rulebook>) {
+        self.core.authenticator.replace(book);
+    }
+
     /// Ends in order: unready, no new connections, waiting long polls answered, requests finished, everything
     /// committed. Requests have as long as the settings say; a connection without one is not waited for.
     pub async fn drain(self) {
@@ -172,6 +184,7 @@ struct Core {
     registrar: Registrar,
     arbiters: Vec<Arbiter>,
     store: Arc<Embedded>,
+    authenticator: Arc<Authenticator>,
 }
 
 impl Core {
@@ -180,7 +193,8 @@ impl Core {
         let clock = Clock::start();
         let routes = Arc::new(Routes::default());
         let queues_cell = Arc::new(OnceLock::<Queues>::new());
-        let on_touched = on_touched(routes.clone(), queues_cell.clone());
+        let versions = Arc::new(Versions::default());
+        let on_touched = on_touched(routes.clone(), queues_cell.clone(), versions.clone());
         let store = Embedded::open(&settings.store, clock, on_touched, on_failure)?;
         let store = Arc::new(store);
         SessionRegistry::routes(&*store, &mut |route| routes.add(&route))?;
@@ -200,6 +214,7 @@ impl Core {
             handles,
         );
         users.keep_promises()?;
+        let authenticator = authenticator(settings, store.clone(), versions, clock)?;
         Ok(Self {
             clock,
             queues,
@@ -208,6 +223,7 @@ impl Core {
             registrar: Registrar::new(registry, routes, settings.sessions.clone(), clock),
             arbiters,
             store,
+            authenticator: Arc::new(authenticator),
         })
     }
 
@@ -222,15 +238,8 @@ impl Core {
 
     /// The door with everything that can be called behind it.
     fn door(&self, settings: &Settings, probes: probes::ProbeState) -> Door {
-        let registry: Arc<dyn SessionRegistry> = self.store.clone();
-        let authenticator = Authenticator::new(
-            settings.operators.clone(),
-            registry,
-            vec![settings.region.clone()],
-            self.clock,
-        );
         let document = http::document_state();
-        let mut door = Door::new(Arc::new(authenticator), settings.limits.clone(), "http")
+        let mut door = Door::new(self.authenticator.clone(), settings.limits.clone(), "http")
             .rest(
                 "http",
                 "execute-api",
@@ -253,7 +262,19 @@ impl Core {
                 cognito::Wire,
                 &Arc::new(self.cognito_state(settings)),
                 cognito::OPERATIONS,
+            )
+            .rpc(
+                sts::Wire,
+                &Arc::new(self.sts_state(settings)),
+                sts::OPERATIONS,
             );
+        let iot = Arc::new(self.iot_state(settings));
+        door = door.rest("iot", "iot", &iot, iot::CONTROL_ROUTES).rest(
+            "iot",
+            "execute-api",
+            &iot,
+            iot::KEY_ROUTES,
+        );
         if settings.bench {
             door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
         }
@@ -297,8 +318,46 @@ impl Core {
             region: settings.region.clone(),
             env: settings.env.clone(),
             clock: self.clock,
+            authenticator: self.authenticator.clone(),
         }
     }
+
+    fn sts_state(&self, settings: &Settings) -> sts::StsState {
+        sts::StsState {
+            authenticator: self.authenticator.clone(),
+            account: settings.aws_account.clone(),
+        }
+    }
+
+    fn iot_state(&self, settings: &Settings) -> iot::IotState {
+        iot::IotState {
+            authenticator: self.authenticator.clone(),
+            region: settings.region.clone(),
+        }
+    }
+}
+
+fn authenticator(
+    settings: &Settings,
+    registry: Arc<dyn SessionRegistry>,
+    versions: Arc<Versions>,
+    clock: Clock,
+) -> Result<Authenticator, StartError> {
+    let secrets = settings.store.dir.join("token-secrets");
+    let seal = Seal::at(&secrets).map_err(|error| StartError::Secrets(secrets, error))?;
+    let authenticator = Authenticator::new(
+        settings.operators.clone(),
+        registry,
+        vec![settings.region.clone()],
+        clock,
+    );
+    Ok(authenticator.with(Rights {
+        aws_account: settings.aws_account.clone(),
+        seal: Some(seal),
+        book: settings.book.clone(),
+        guest_rate: settings.guest_rate,
+        versions,
+    }))
 }
 
 fn queues(
@@ -321,7 +380,6 @@ fn dispatchers(
     routes: Arc<Routes>,
     clock: Clock,
 ) -> Dispatchers {
-    let operator = settings.operators.first();
     Dispatchers::new(Neighbours {
         routes,
         registry: store.clone(),
@@ -329,17 +387,22 @@ fn dispatchers(
         history: Historians::new(store.clone()),
         clock,
         user_message_ttl: settings.user_message_ttl,
-        sender: operator.map_or("", |operator| &operator.access_key).into(),
+        sender: settings.aws_account.as_str().into(),
         queue_limit: settings.session_queue_limit,
     })
 }
 
 /// Routes follow each commit before it is answered; queues are woken by it. The queues are there only after
 /// the store, and nothing is committed before.
-fn on_touched(routes: Arc<Routes>, queues: Arc<OnceLock<Queues>>) -> OnTouched {
+fn on_touched(
+    routes: Arc<Routes>,
+    queues: Arc<OnceLock<Queues>>,
+    versions: Arc<Versions>,
+) -> OnTouched {
     Arc::new(move |touched| {
         for touched in touched {
             routes.follow(touched);
+            versions.touched(touched);
             if let Some(queues) = queues.get() {
                 queues.touched(touched);
             }

@@ -349,6 +349,30 @@ fn a_broker_that_is_not_there_or_no_broker_is_said() {
     assert_eq!(run("http://127.0.0.1").0, Some(1));
 }
 
+/// With few messages; README has the figure for a million. The benchmark itself fails if a message is missing.
+#[test]
+fn a_killed_server_is_ready_again_with_all_its_messages() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = data.path().join("store");
+    let restart = || {
+        let small = ["--messages", "3000", "--queues", "7", "--rounds", "2"];
+        Command::new(FANFARE)
+            .args(["bench", "restart", "--json", "--connections", "8", "--dir"])
+            .arg(&dir)
+            .args(small)
+            .output()
+            .unwrap()
+    };
+    let output = restart();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    check(&report, 2, 1);
+    assert_eq!(report["measures"][0]["count"], 2);
+    assert_eq!(report["ratios"][0]["met"], true, "{report}");
+    assert!(!restart().status.success(), "the folder is not empty now");
+}
+
 #[test]
 fn what_cannot_be_measured_is_said() {
     let run = |arguments: &[&str]| {

@@ -151,7 +151,7 @@ fn a_message_is_followed_live_and_kept() {
             || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
 
         let said = server.run(&["notify", "--user", "7", r#"{"text":"é😀","_type":"chat"}"#]);
-        assert!(said.ends_with("delivered to 1 sessions\n"), "{said}");
+        assert!(said.ends_with("delivered to 1 session\n"), "{said}");
         assert_eq!(next()["text"], "é😀");
         server.run(&["notify", "--field", "text=\u{1b}[2J", "--no-history"]);
         assert_eq!(next()["text"], "\u{1b}[2J");

@@ -7,5 +7,7 @@ pub mod per_worker;
 pub mod queue;
 pub mod registrar;
 pub mod session;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod topic;
 pub mod user;

@@ -1,19 +1,21 @@
 //! From the configuration as people write it to what each part takes.
 
+use std::sync::Arc;
+
 use super::Settings;
 use super::listen::TlsSettings;
 use crate::actors::queue::QueuesConfig;
 use crate::actors::registrar::SessionSettings;
-use crate::auth::{OperatorKey, keys};
+use crate::auth::{OperatorKey, Rulebook, keys};
 use crate::backends::embedded::{StoreOptions, StoreSizes};
-use crate::config::{Config, OperatorKeys};
+use crate::config::{Config, OperatorKeys, Secret};
 use crate::domain::Clock;
 use crate::wire::front::{CertificateFiles, Limits, ServeOptions};
 use crate::wire::kinesis;
 
 impl Settings {
-    /// The settings that a configuration stands for.
-    pub fn of(config: &Config, operator: &OperatorKeys) -> Self {
+    /// The settings that a configuration stands for; `book` is what it says about topics.
+    pub fn of(config: &Config, operator: &OperatorKeys, book: Arc<Rulebook>) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = match config.http.workers {
             0 => cores,
@@ -22,10 +24,7 @@ impl Settings {
         Self {
             region: config.region.clone(),
             aws_account: config.aws_account.clone(),
-            operators: vec![OperatorKey {
-                access_key: operator.access_key.as_str().into(),
-                secret_key: operator.secret_key.expose().to_owned(),
-            }],
+            operators: operators(operator),
             http_listen: config.http.listen,
             tls: tls(config),
             serve: ServeOptions {
@@ -51,6 +50,8 @@ impl Settings {
             env: config.env.clone(),
             user_message_ttl: config.history.user_message_ttl,
             user_idle_after: config.history.idle_after,
+            book,
+            guest_rate: (config.guests.keys_burst, config.guests.keys_per_minute),
             bench: config.bench.enabled,
         }
     }
@@ -64,6 +65,18 @@ fn tls(config: &Config) -> Option<TlsSettings> {
         http_listen: config.http.tls_listen,
         mqtt_listen: config.mqtt.tls_listen.filter(|_| config.mqtt.enabled),
     })
+}
+
+/// The first pair, and the second if there is one.
+fn operators(keys: &OperatorKeys) -> Vec<OperatorKey> {
+    let key = |access_key: &str, secret_key: &Secret| OperatorKey {
+        access_key: access_key.into(),
+        secret_key: secret_key.expose().to_owned(),
+    };
+    let first = key(&keys.access_key, &keys.secret_key);
+    let second = keys.second.as_ref();
+    let second = second.map(|pair| key(&pair.access_key, &pair.secret_key));
+    [first].into_iter().chain(second).collect()
 }
 
 fn store(config: &Config) -> StoreOptions {

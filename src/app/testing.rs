@@ -41,8 +41,14 @@ impl Answer {
 
 impl Composed {
     pub(crate) fn new() -> Self {
+        Self::tuned(|_| {})
+    }
+
+    /// With other settings.
+    pub(crate) fn tuned(tune: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = settings(&dir);
+        let mut settings = settings(&dir);
+        tune(&mut settings);
         let core = Core::start(&settings, Arc::new(|error| panic!("{error}"))).unwrap();
         let probes = probes::ProbeState {
             health: core.health(),
@@ -62,6 +68,10 @@ impl Composed {
 
     pub(crate) fn dispatchers(&self) -> Dispatchers {
         self.core.dispatchers.clone()
+    }
+
+    pub(crate) fn authenticator(&self) -> &Authenticator {
+        &self.core.authenticator
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -150,7 +160,14 @@ fn settings(dir: &tempfile::TempDir) -> Settings {
     config.store.min_free_bytes = 0;
     config.bench.enabled = true;
     let operator = config.operator_keys().unwrap();
-    let mut settings = Settings::of(&config, &operator);
+    config.guests.allow = vec!["/game/*".into()];
+    config.guests.keys_burst = 1000;
+    config.roles = vec![crate::config::Role {
+        name: "player".into(),
+        policy: r#"{"Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}"#.into(),
+    }];
+    let book = Arc::new(Rulebook::of(&config).unwrap());
+    let mut settings = Settings::of(&config, &operator, book);
     settings.actor_threads = 1;
     settings.sessions.most = MOST_SESSIONS;
     settings

@@ -18,23 +18,27 @@ use crate::wire::front::Exposed;
 mod limits;
 
 /// Everything that anyone may call.
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 10] = [
     "/docs",
     "/docs/{file*}",
     "/health/live",
     "/health/ready",
+    "/iot/keys",
     "/metrics",
     "/openapi.json",
+    "/{stage}/iot/keys",
     "GetCredentialsForIdentity",
+    "GetId",
 ];
 
 /// Everything that a session may call for what is its own (SEMANTICS 3).
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "/messages/set-read/user/{user}",
     "/messages/set-read/user/{user}/asof/{asof}",
     "/messages/set-read/user/{user}/message/{ids}",
     "/messages/unread/user/{user}",
     "/messages/user/{user}",
+    "/mqtt/token",
     "ChangeMessageVisibility",
     "ChangeMessageVisibilityBatch",
     "DeleteMessage",
@@ -55,7 +59,57 @@ async fn nothing_is_open_that_the_contract_does_not_open() {
     let given = Composed::new();
     assert_eq!(open_to(&given.door, Access::Public), PUBLIC.into());
     assert_eq!(open_to(&given.door, Access::OperatorOrOwner), OWN.into());
+    let signed = ["/endpoint", "GetCallerIdentity"];
+    assert_eq!(open_to(&given.door, Access::Signed), signed.into());
     assert!(open_to(&given.door, Access::Operator).len() > 30);
+}
+
+#[actix::test]
+async fn two_pairs_of_operator_keys_are_one_operator() {
+    let given = Composed::tuned(|settings| {
+        let config = crate::config::Config {
+            operator_access_key: Some("OLD".into()),
+            operator_secret_key: Some(crate::config::Secret::new("old secret")),
+            operator_access_key_2: Some("NEW".into()),
+            operator_secret_key_2: Some(crate::config::Secret::new("new secret")),
+            ..crate::config::Config::default()
+        };
+        let keys = config.operator_keys().unwrap();
+        settings.operators = Settings::of(&config, &keys, Arc::default()).operators;
+    });
+    let pair = |access_key: &str, secret_key: &str| Credentials {
+        access_key: access_key.into(),
+        secret_key: secret_key.into(),
+        ..operator()
+    };
+    let (old, new) = (pair("OLD", "old secret"), pair("NEW", "new secret"));
+    for (keys, status) in [
+        (&old, 200),
+        (&new, 200),
+        (&pair("OLD", "new secret"), 403),
+        (&pair("NEW", "old secret"), 403),
+        (&operator(), 403),
+    ] {
+        let listed = given.rest(keys, ("GET", "/status"), "").await;
+        assert_eq!(listed.status, status, "{keys:?} {}", listed.text);
+    }
+    // What one does, the other can go on with, and nobody sees which it was.
+    let created = given.rest(&old, ("POST", "/create/1/alice/7"), "").await;
+    let session = &created.json()["session"];
+    for keys in [&old, &new] {
+        let posted = given.rest(keys, ("POST", "/notify/user/7"), "{}").await;
+        assert_eq!(posted.status, 200, "{}", posted.text);
+    }
+    let receive = json!({
+        "QueueUrl": session["sqsUrl"], "MaxNumberOfMessages": 10, "AttributeNames": ["SenderId"],
+    });
+    let received = given.sqs(&new, "ReceiveMessage", &receive).await.json();
+    let messages = received["Messages"].as_array().unwrap();
+    let senders: BTreeSet<_> = messages
+        .iter()
+        .map(|message| message["Attributes"]["SenderId"].as_str().unwrap())
+        .collect();
+    assert_eq!((messages.len(), senders.len()), (2, 1), "{senders:?}");
 }
 
 /// Sessions of user 3 in every state.
@@ -73,6 +127,7 @@ async fn keyring(given: &Composed) -> Keyring {
         expired: expired(given).await,
         replaced,
         destroyed,
+        guest: crate::auth::testing::guest(&given.core.authenticator),
         other: create("other").await,
     }
 }

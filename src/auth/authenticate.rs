@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::backends::SessionRegistry;
 use crate::config::limits;
@@ -19,6 +20,7 @@ use super::login::Logins;
 use super::rulebook::Rulebook;
 use super::seal::{Purpose, Seal};
 use super::sigv4::{AuthError, Claim, Credential, Request, Rules, Stamp, Verifier};
+use super::throttle::Throttle;
 use super::versions::Versions;
 
 /// A pair of permanent keys of the operator.
@@ -62,19 +64,34 @@ pub struct Authenticator {
     book: RwLock<Arc<Rulebook>>,
     versions: Arc<Versions>,
     logins: Logins,
+    guest_rate: Throttle,
 }
 
 /// What decides about topics beside the sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rights {
     /// The account number in ARNs.
     pub aws_account: String,
     /// What tokens are sealed with; without one, with a secret that ends with the process.
     pub seal: Option<Seal>,
     /// What the configuration allows.
-    pub book: Rulebook,
+    pub book: Arc<Rulebook>,
+    /// Guests' keys that one address gets at once, and a minute.
+    pub guest_rate: (u32, u32),
     /// Follows the commits.
     pub versions: Arc<Versions>,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self {
+            aws_account: "000000000000".to_owned(),
+            seal: None,
+            book: Arc::default(),
+            guest_rate: (30, 60),
+            versions: Arc::default(),
+        }
+    }
 }
 
 impl fmt::Debug for Authenticator {
@@ -117,6 +134,7 @@ impl Authenticator {
             book: RwLock::default(),
             versions: Arc::default(),
             logins: Logins::default(),
+            guest_rate: Throttle::new(1, Duration::ZERO, 1),
         }
         .with(Rights::default())
     }
@@ -131,15 +149,18 @@ impl Authenticator {
         if let Some(seal) = rights.seal {
             self.seal = seal;
         }
-        self.book = RwLock::new(Arc::new(rights.book));
+        self.book = RwLock::new(rights.book);
+        let (burst, per_minute) = rights.guest_rate;
+        let pause = Duration::from_secs(60) / per_minute.max(1);
+        self.guest_rate = Throttle::new(burst, pause, limits::policy::WATCHED);
         self.versions = rights.versions;
         self
     }
 
     /// Puts another book in force, on open connections within a second.
-    pub fn replace(&self, book: Rulebook) {
+    pub fn replace(&self, book: Arc<Rulebook>) {
         let mut current = self.book.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(book);
+        *current = book;
         drop(current);
         self.versions.replaced();
     }
@@ -173,6 +194,10 @@ impl Authenticator {
 
     pub(super) fn versions(&self) -> &Versions {
         &self.versions
+    }
+
+    pub(super) fn guest_rate(&self) -> &Throttle {
+        &self.guest_rate
     }
 
     pub(super) fn logins(&self) -> &Logins {

@@ -1,5 +1,6 @@
 //! Keys for guests and roles, and connect tokens: made without remembering anything about them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +90,9 @@ pub enum IssueError {
     /// The session policy can not be used.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// This address has got too many keys of late.
+    #[error("Too many keys for one address, try again later.")]
+    Throttled(Duration),
     /// Session policy and names are longer than a token may be.
     #[error("The session policy is too large.")]
     TooLarge,
@@ -105,15 +109,19 @@ impl Authenticator {
     /// Keys for a guest, for an hour. `topics` narrows them to what these patterns match.
     ///
     /// # Errors
-    /// [`IssueError::NoGuests`]; [`IssueError::Malformed`] if `topics` are too many, too long or can not be read.
+    /// [`IssueError::NoGuests`]; [`IssueError::Malformed`] if `topics` are too many, too long or can not be read;
+    /// [`IssueError::Throttled`].
     pub fn guest_keys(
         &self,
         identity: &IdentityId,
         topics: Option<Vec<String>>,
+        source_ip: Option<IpAddr>,
     ) -> Result<Credentials, IssueError> {
-        if self.book().guests.is_none() {
+        if !self.has_guests() {
             return Err(IssueError::NoGuests);
         }
+        let taken = self.guest_rate().take(&source_ip, self.clock().now());
+        taken.map_err(IssueError::Throttled)?;
         if let Some(topics) = &topics {
             check_topics(topics)?;
         }
@@ -121,6 +129,11 @@ impl Authenticator {
             identity: identity.as_str().to_owned(),
         };
         self.keys(who, topics.map(Narrowed::Topics), limits::GUEST_LIFE)
+    }
+
+    /// Whether the configuration lets guests do anything.
+    pub fn has_guests(&self) -> bool {
+        self.book().guests.is_some()
     }
 
     /// Keys for a role, narrowed by a session policy if there is one.
@@ -157,8 +170,9 @@ impl Authenticator {
         caller: &Caller,
         life: Duration,
     ) -> Result<Credentials, IssueError> {
-        let Caller::Operator { access_key } = caller else {
-            return Err(IssueError::NotPermanent);
+        let access_key = match caller {
+            Caller::Operator { access_key } if self.is_operator(access_key) => access_key,
+            _ => return Err(IssueError::NotPermanent),
         };
         let who = Who::Operator {
             access_key: access_key.to_string(),
@@ -174,7 +188,7 @@ impl Authenticator {
         let now = self.clock().wall();
         let mut expires = now.plus(limits::CONNECT_TOKEN_LIFE);
         let who = match caller {
-            Caller::Operator { access_key } => Who::Operator {
+            Caller::Operator { access_key } if self.is_operator(access_key) => Who::Operator {
                 access_key: access_key.to_string(),
             },
             Caller::Session(session) => {
@@ -185,7 +199,9 @@ impl Authenticator {
                     queue: session.queue.0,
                 }
             }
-            Caller::Issued(_) | Caller::Anonymous => return Err(IssueError::NotPermanent),
+            Caller::Operator { .. } | Caller::Issued(_) | Caller::Anonymous => {
+                return Err(IssueError::NotPermanent);
+            }
         };
         let claims = Claims {
             who,

@@ -10,6 +10,7 @@ use crate::config::limits::policy as limits;
 use crate::config::{Config, Problem, Problems};
 use crate::domain::policy::{Access, Context, Document, Layer};
 
+use super::login::is_password_hash;
 use super::policy;
 
 /// Policies that belong together, and what they come to on every connection, if it is the same on all.
@@ -122,7 +123,14 @@ impl Rulebook {
             }
         }
         for account in &config.accounts {
-            let rules = rules(&format!("account {:?}", account.username), &account.policy);
+            let rules = match is_password_hash(account.password_hash.expose()) {
+                true => rules(&format!("account {:?}", account.username), &account.policy),
+                false => Err(
+                    "password_hash is not Argon2id in PHC form, of at most 256 MiB and 16 passes; \
+                     `fanfare mqtt-password` prints one"
+                        .to_owned(),
+                ),
+            };
             if let Some(rules) = taken(format!("accounts: {:?}", account.username), rules) {
                 let account_of = Account {
                     password_hash: account.password_hash.expose().into(),
@@ -183,4 +191,100 @@ fn doubles<'a>(list: &str, names: impl Iterator<Item = &'a str>) -> Vec<Problem>
         }
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::login::hash_password;
+    use super::*;
+    use crate::config::{Account, Role, Secret};
+    use crate::domain::policy::Action;
+
+    const ALL: &str = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+
+    fn role(name: &str, policy: &str) -> Role {
+        Role {
+            name: name.to_owned(),
+            policy: policy.to_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(change: impl FnOnce(&mut Config), parts: &[&str]) {
+        let mut config = Config::default();
+        change(&mut config);
+        let error = Rulebook::of(&config).expect_err("a complaint").to_string();
+        for part in parts {
+            assert!(error.contains(part), "{error} lacks {part}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_let_in_by_default() {
+        let book = Rulebook::of(&Config::default()).unwrap();
+        assert!(book.guests.is_none() && book.anonymous.is_none());
+        assert!(book.roles.is_empty() && book.accounts.is_empty());
+    }
+
+    #[test]
+    fn everything_wrong_is_told_with_its_place() {
+        let change = |config: &mut Config| {
+            config.guests.allow = vec!["${x}".into()];
+            config.guests.anonymous_policy = Some("/nonexistent.json".into());
+            config.roles = vec![role("a", "{}"), role("b", ALL), role("b", ALL)];
+            config.accounts = vec![Account {
+                username: "u".into(),
+                password_hash: Secret::new("c4nary"),
+                policy: ALL.into(),
+            }];
+        };
+        let parts = [
+            "guests.allow: the variable ${x}",
+            "guests.anonymous_policy: /nonexistent.json",
+            "roles: \"a\": Statement is missing",
+            "roles: \"b\" is there twice",
+            "accounts: \"u\": password_hash",
+        ];
+        check_refused(change, &parts);
+        let mut config = Config::default();
+        change(&mut config);
+        let shown = format!("{:?}", Rulebook::of(&config));
+        assert!(!shown.contains("c4nary"), "{shown}");
+    }
+
+    #[test]
+    fn m19_an_empty_file_denies_all_and_one_that_is_not_there_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display().to_string();
+        let mut config = Config::default();
+        config.roles = vec![role("a", &path)];
+        let allows = |config: &Config| {
+            let book = Rulebook::of(config).unwrap();
+            let access = book.roles["a"].rules.access(&Context::default());
+            access.allows(Action::Publish, "x")
+        };
+        assert!(!allows(&config));
+        std::fs::write(&path, ALL).unwrap();
+        assert!(allows(&config));
+        drop(file);
+        check_refused(|c| c.roles = vec![role("a", &path)], &[&path]);
+    }
+
+    #[test]
+    fn hashes_that_cost_too_much_are_refused() {
+        assert!(is_password_hash(&hash_password(b"x")));
+        let salted = "$aaaaaaaaaaaaaaaaaaaaaa$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        for bad in [
+            String::new(),
+            "plain".to_owned(),
+            format!("$argon2i$v=19$m=19456,t=2,p=1{salted}"),
+            format!("$argon2id$v=19$m=4194304,t=2,p=1{salted}"),
+            format!("$argon2id$v=19$m=19456,t=999,p=1{salted}"),
+        ] {
+            assert!(!is_password_hash(&bad), "{bad}");
+        }
+        assert!(is_password_hash(&format!(
+            "$argon2id$v=19$m=19456,t=2,p=1{salted}"
+        )));
+    }
 }

@@ -14,7 +14,7 @@ use crate::domain::{
     UserId,
 };
 
-use super::{Authenticator, OperatorKey, keys};
+use super::{Authenticator, OperatorKey, Rights, Rulebook, keys};
 
 pub(crate) mod proofs;
 
@@ -33,10 +33,10 @@ pub(crate) fn operator() -> Credentials {
     }
 }
 
-/// An authenticator over `registry` that knows [`operator`].
+/// An authenticator over `registry` that knows [`operator`], and guests who may use `/game/*`.
 pub(crate) fn authenticator(registry: &Arc<FakeRegistry>) -> Arc<Authenticator> {
     let operator = operator();
-    Arc::new(Authenticator::new(
+    let authenticator = Authenticator::new(
         vec![OperatorKey {
             access_key: operator.access_key.into(),
             secret_key: operator.secret_key,
@@ -44,7 +44,21 @@ pub(crate) fn authenticator(registry: &Arc<FakeRegistry>) -> Arc<Authenticator> 
         Arc::clone(registry) as Arc<dyn SessionRegistry>,
         vec![REGION.into()],
         Clock::start(),
-    ))
+    );
+    let mut config = crate::config::Config::default();
+    config.guests.allow = vec!["/game/*".into()];
+    config.guests.keys_burst = 1000;
+    Arc::new(authenticator.with(Rights {
+        book: Arc::new(Rulebook::of(&config).unwrap()),
+        guest_rate: (1000, 1000),
+        ..Rights::default()
+    }))
+}
+
+/// Keys of a guest.
+pub(crate) fn guest(authenticator: &Authenticator) -> Credentials {
+    let identity = IdentityId::parse(&format!("us-east-1:{}", uuid::Uuid::new_v4())).unwrap();
+    authenticator.guest_keys(&identity, None, None).unwrap()
 }
 
 /// A session with fresh keys for an hour.

@@ -252,8 +252,9 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// An entry's text; `None` if it is gone.
     fn text(&self, user: UserId, seq: Seq, origin: Origin) -> Result<Option<Bytes>, StoreError>;
 
-    /// Marks entries as read.
-    fn mark_read(&self, user: UserId, entries: Vec<ReadMark>) -> Commit<()>;
+    /// Makes receipts: marks, notice and the end of a promise are committed together or not at all. A nearly full
+    /// disk does not refuse them: each is for an entry that is stored already.
+    fn mark_read(&self, user: UserId, receipt: Receipt) -> Commit<()>;
 
     /// Forgets entries that were replaced.
     fn forget(&self, user: UserId, entries: Vec<Seq>) -> Commit<()>;
@@ -263,9 +264,26 @@ pub trait HistoryStore: Send + Sync + 'static {
 
     /// What was promised and not yet kept, oldest first.
     fn promised(&self) -> Result<Vec<(Seq, Receipts)>, StoreError>;
+}
 
-    /// The promise was kept.
-    fn kept(&self, promise: Seq) -> Commit<()>;
+/// What [`HistoryStore::mark_read`] makes durable.
+#[derive(Debug, Clone, Default)]
+pub struct Receipt {
+    /// The entries that are read from now on.
+    pub marks: Vec<ReadMark>,
+    /// What tells the user's sessions; `None` if there is nobody to tell.
+    pub notice: Option<Delivery>,
+    /// The promise that is kept with this, if it is the last of one.
+    pub keeps: Option<Seq>,
+}
+
+/// A message and whom it reaches, as [`QueueStore::deliver`] takes them.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Whom.
+    pub to: Recipients,
+    /// What.
+    pub message: NewMessage,
 }
 
 /// An entry that was read.

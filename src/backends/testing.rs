@@ -1,11 +1,11 @@
-//! For tests: a history store that panics when it is told to.
+//! For tests: a history store that panics when it is told to, and says which receipts it was given.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::{Commit, HistoryStore, ReadMark};
+use super::{Commit, HistoryStore, Receipt};
 use crate::domain::history::{Audience, EntryMeta, NewEntry, Receipts};
 use crate::domain::message::Origin;
 use crate::domain::{Seq, StoreError, Timestamp, UserId};
@@ -17,6 +17,8 @@ pub(crate) struct Brittle {
     pub(crate) appends: AtomicUsize,
     /// How often receipting still panics.
     pub(crate) receipts: AtomicUsize,
+    /// The receipts it was given.
+    pub(crate) given: Mutex<Vec<Receipt>>,
 }
 
 impl Brittle {
@@ -25,6 +27,7 @@ impl Brittle {
             store,
             appends: AtomicUsize::new(0),
             receipts: AtomicUsize::new(0),
+            given: Mutex::default(),
         })
     }
 }
@@ -56,9 +59,10 @@ impl HistoryStore for Brittle {
         self.store.text(user, seq, origin)
     }
 
-    fn mark_read(&self, user: UserId, entries: Vec<ReadMark>) -> Commit<()> {
+    fn mark_read(&self, user: UserId, receipt: Receipt) -> Commit<()> {
         strain(&self.receipts);
-        self.store.mark_read(user, entries)
+        self.given.lock().unwrap().push(receipt.clone());
+        self.store.mark_read(user, receipt)
     }
 
     fn forget(&self, user: UserId, entries: Vec<Seq>) -> Commit<()> {
@@ -71,9 +75,5 @@ impl HistoryStore for Brittle {
 
     fn promised(&self) -> Result<Vec<(Seq, Receipts)>, StoreError> {
         self.store.promised()
-    }
-
-    fn kept(&self, promise: Seq) -> Commit<()> {
-        self.store.kept(promise)
     }
 }

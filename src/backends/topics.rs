@@ -7,6 +7,9 @@ use super::Commit;
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication, QoS};
 use crate::domain::{StoreError, Timestamp};
 
+#[cfg(test)]
+pub(crate) mod contract;
+
 /// Durable client sessions and retained messages.
 ///
 /// A session's queue holds the QoS 1 and 2 messages that its client has not yet acknowledged, in order of their

@@ -9,7 +9,9 @@ mod dev_tls;
 pub mod exit;
 pub mod history;
 pub mod mqtt;
+pub mod mqtt_password;
 pub mod notify;
+pub mod policy;
 mod presign;
 pub mod serve;
 pub mod session;
@@ -38,6 +40,8 @@ enum Command {
     History(history::HistoryArgs),
     Decrypt(decrypt::DecryptArgs),
     Mqtt(mqtt::MqttArgs),
+    Policy(policy::PolicyArgs),
+    MqttPassword(mqtt_password::MqttPasswordArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -55,6 +59,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::History(args)) => history::run(args),
         Some(Command::Decrypt(args)) => decrypt::run(args),
         Some(Command::Mqtt(args)) => mqtt::run(args),
+        Some(Command::Policy(args)) => policy::run(args),
+        Some(Command::MqttPassword(args)) => mqtt_password::run(args),
         Some(Command::Bench(args)) => bench::run(args),
     }
 }

@@ -76,11 +76,13 @@ pub fn run(args: NotifyArgs) -> anyhow::Result<()> {
         writeln!(out, "{answer}")?;
     } else {
         let id = answer["messageId"].as_str().unwrap_or_default();
-        writeln!(
-            out,
-            "message {id} delivered to {} sessions",
-            answer["sessions"]
-        )?;
+        let sessions = &answer["sessions"];
+        let noun = if *sessions == 1 {
+            "session"
+        } else {
+            "sessions"
+        };
+        writeln!(out, "message {id} delivered to {sessions} {noun}")?;
         for session in answer["refused"].as_array().into_iter().flatten() {
             writeln!(out, "not to session {session}: its queue is full")?;
         }

@@ -3,16 +3,17 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::dev_tls::{self, DevTlsError};
 use super::exit;
 use crate::app::{Addresses, App, Settings, StartError};
+use crate::auth::Rulebook;
 use crate::config::{self, Config, Flags, OperatorKeys, Problem, Problems};
 use crate::observe::{logging, metrics};
 
@@ -24,6 +25,8 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// Settings come from the defaults, then --config, then environment variables FANFARE_SECTION_KEY, then flags;
 /// config/fanfare.toml lists them all. Without operator keys a public development pair is used, as long as
 /// everything listens on loopback only.
+///
+/// The rights of guests, roles and accounts are read again when their files change, and at SIGHUP.
 ///
 /// SIGTERM or Ctrl-C ends it in order: waiting long polls are answered, requests are finished, everything is
 /// committed. A second one ends it at once; what was acknowledged is on disk in any case.
@@ -60,6 +63,9 @@ pub struct ServeArgs {
     #[arg(long)]
     check: bool,
 }
+
+/// How often the files that rights come from are looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Why it does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -103,24 +109,94 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     let operator = config.operator_keys().map_err(unusable)?;
     config.certificate().map_err(unusable)?;
+    let book = Rulebook::of(&config).map_err(ServeError::from)?;
     if args.check {
         say("the configuration is usable");
         return Ok(());
     }
     logging::start(config.log.format, &config.log.filter).map_err(ServeError::System)?;
     let recorder = metrics::record().map_err(|error| ServeError::System(error.to_string()))?;
-    let settings = Settings::of(&config, &operator);
+    let settings = Settings::of(&config, &operator, Arc::new(book));
     actix_rt::System::new().block_on(async {
         let mut signals = Signals::watch()?;
+        let mut hangup = watch(SignalKind::hangup())?;
         actix_rt::spawn(metrics::keep_up(recorder.clone()));
         let app =
             App::start(settings, recorder, Arc::new(store_failed)).map_err(ServeError::from)?;
         say(&greeting(&config, &operator, app.http, app.others));
-        signals.next().await;
+        let mut watched = Watched::new(&config, args.config.as_deref());
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                _ = signals.next() => break,
+                _ = hangup.recv() => reload(&args, &app, &mut watched),
+                _ = look.tick() => if watched.changed() {
+                    reload(&args, &app, &mut watched);
+                },
+            }
+        }
         tracing::info!("draining; a second signal ends at once");
         end(app, signals).await;
         Ok(())
     })
+}
+
+/// Takes up what the files say about guests, roles and accounts. What can not be understood changes nothing (M19).
+fn reload(args: &ServeArgs, app: &App, watched: &mut Watched) {
+    let loaded = args.load(std::env::vars_os());
+    let book = loaded.and_then(|config| {
+        *watched = Watched::new(&config, args.config.as_deref());
+        Ok(Rulebook::of(&config)?)
+    });
+    let outcome = match book {
+        Ok(book) => {
+            app.replace(Arc::new(book));
+            tracing::info!(
+                "the rights of guests, roles and accounts are as the configuration says now"
+            );
+            "taken"
+        }
+        Err(error) => {
+            // What was in the way may be gone the next time somebody looks.
+            tracing::error!(%error, "the configuration has changed and is not usable; the old rights stay in force");
+            "refused"
+        }
+    };
+    ::metrics::counter!("fanfare_policy_reloads_total", "outcome" => outcome).increment(1);
+}
+
+/// The files that rights come from, and how they looked when they were read.
+struct Watched(Vec<(PathBuf, Option<(SystemTime, u64)>)>);
+
+impl Watched {
+    fn new(config: &Config, file: Option<&Path>) -> Self {
+        let policies = config
+            .roles
+            .iter()
+            .map(|role| &role.policy)
+            .chain(config.accounts.iter().map(|account| &account.policy))
+            .chain(&config.guests.anonymous_policy)
+            .filter(|policy| !policy.trim_start().starts_with('{'))
+            .map(PathBuf::from);
+        let files = file.map(Path::to_owned).into_iter().chain(policies);
+        Self(files.map(|path| (path.clone(), look(&path))).collect())
+    }
+
+    /// Whether one of them looks otherwise; each difference is told once.
+    fn changed(&mut self) -> bool {
+        let mut changed = false;
+        for (path, seen) in &mut self.0 {
+            let now = look(path);
+            changed |= *seen != now;
+            *seen = now;
+        }
+        changed
+    }
+}
+
+fn look(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 impl ServeArgs {
@@ -140,10 +216,12 @@ impl ServeArgs {
             let (key, value) = setting.split_once('=').ok_or_else(|| {
                 unusable(Problem(format!("--set {setting}: write it as KEY=VALUE")))
             })?;
-            if key == "operator_secret_key" {
-                let text = "--set operator_secret_key: other users of the machine can see it there; use the \
-                            environment variable or operator_secret_key_file";
-                return Err(unusable(Problem(text.to_owned())));
+            if config::keys::SECRET_KEYS.contains(&key) {
+                let text = format!(
+                    "--set {key}: other users of the machine can see it there; use the environment variable or \
+                     {key}_file"
+                );
+                return Err(unusable(Problem(text)));
             }
             add("--set", key, value);
         }
@@ -185,21 +263,23 @@ struct Signals {
 
 impl Signals {
     fn watch() -> Result<Self, ServeError> {
-        let watch =
-            |kind| signal(kind).map_err(|error| ServeError::System(format!("no signals: {error}")));
         Ok(Self {
             terminate: watch(SignalKind::terminate())?,
             interrupt: watch(SignalKind::interrupt())?,
         })
     }
 
-    /// The next signal's number.
+    /// The number of the next that ends it.
     async fn next(&mut self) -> i32 {
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
             _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
         }
     }
+}
+
+fn watch(kind: SignalKind) -> Result<Signal, ServeError> {
+    signal(kind).map_err(|error| ServeError::System(format!("no signals: {error}")))
 }
 
 /// Prints to standard output. That nobody reads it is no reason to end.
@@ -290,6 +370,7 @@ mod tests {
         check(&["--set", "x.y=1"], "no key x");
         check(&["--set", "sessions.ttl=x"], "--set: sessions.ttl");
         check(&["--set", "operator_secret_key=canary"], "other users");
+        check(&["--set", "operator_secret_key_2=canary"], "other users");
     }
 
     #[test]

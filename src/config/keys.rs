@@ -13,6 +13,22 @@ pub(super) struct Text {
     pub(super) check: fn(&str) -> bool,
 }
 
+const fn access_key(key: &'static str) -> Text {
+    Text {
+        key,
+        allowed: "1 to 128 letters, digits and underscores",
+        check: |text| is_name(text, 128, "_"),
+    }
+}
+
+const fn filled(key: &'static str, allowed: &'static str) -> Text {
+    Text {
+        key,
+        allowed,
+        check: |text| !text.is_empty(),
+    }
+}
+
 /// Keys whose values are texts.
 pub(super) const TEXTS: &[Text] = &[
     Text {
@@ -30,21 +46,12 @@ pub(super) const TEXTS: &[Text] = &[
         allowed: "12 digits (a text: put it in quotes)",
         check: |text| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()),
     },
-    Text {
-        key: "operator_access_key",
-        allowed: "1 to 128 letters, digits and underscores",
-        check: |text| is_name(text, 128, "_"),
-    },
-    Text {
-        key: SECRET_KEY,
-        allowed: "a text that is not empty",
-        check: |text| !text.is_empty(),
-    },
-    Text {
-        key: "operator_secret_key_file",
-        allowed: "a path",
-        check: |text| !text.is_empty(),
-    },
+    access_key("operator_access_key"),
+    filled(SECRET_KEYS[0], "a text that is not empty"),
+    filled("operator_secret_key_file", "a path"),
+    access_key("operator_access_key_2"),
+    filled(SECRET_KEYS[1], "a text that is not empty"),
+    filled("operator_secret_key_2_file", "a path"),
     Text {
         key: "http.listen",
         allowed: "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
@@ -55,26 +62,14 @@ pub(super) const TEXTS: &[Text] = &[
         allowed: "an IP address and a port, such as 127.0.0.1:8443 or [::1]:8443",
         check: |text| text.parse::<SocketAddr>().is_ok(),
     },
-    Text {
-        key: "tls.cert_file",
-        allowed: "a path",
-        check: |text| !text.is_empty(),
-    },
-    Text {
-        key: "tls.key_file",
-        allowed: "a path",
-        check: |text| !text.is_empty(),
-    },
+    filled("tls.cert_file", "a path"),
+    filled("tls.key_file", "a path"),
     Text {
         key: "mqtt.tls_listen",
         allowed: "an IP address and a port, such as 127.0.0.1:8883 or [::1]:8883",
         check: |text| text.parse::<SocketAddr>().is_ok(),
     },
-    Text {
-        key: "store.dir",
-        allowed: "a path",
-        check: |text| !text.is_empty(),
-    },
+    filled("store.dir", "a path"),
     Text {
         key: "sessions.queue_prefix",
         allowed: "letters, digits, hyphens, underscores and {env}, at most 36 characters",
@@ -168,8 +163,8 @@ pub(super) const LISTS: &[List] = &[
 /// Keys whose values are `true` or `false`.
 pub(super) const SWITCHES: &[&str] = &["bench.enabled", "mqtt.enabled", "mqtt.lifecycle_events"];
 
-/// The key whose value no message shows.
-pub(super) const SECRET_KEY: &str = "operator_secret_key";
+/// The keys whose values no message shows, and no flag takes.
+pub const SECRET_KEYS: [&str; 2] = ["operator_secret_key", "operator_secret_key_2"];
 
 /// Variables that start like settings and are none: what the command line uses as a client, and what tests of this
 /// program go by. One that ends in `_` stands for all that start with it.
@@ -188,4 +183,22 @@ fn is_name(text: &str, most: usize, others: &str) -> bool {
         && text
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_has_at_most_so_many_characters_with_its_environment() {
+        let prefix = TEXTS
+            .iter()
+            .find(|text| text.key == "sessions.queue_prefix");
+        let fits = prefix.expect("it is a setting").check;
+        let text = |length: usize| "p".repeat(length);
+        let most = limits::QUEUE_PREFIX_CHARACTERS;
+        assert!(fits(&text(most)) && !fits(&text(most + 1)));
+        let with_env = |rest: usize| format!("{{env}}{}", text(rest));
+        assert!(fits(&with_env(most - 16)) && !fits(&with_env(most - 15)));
+    }
 }

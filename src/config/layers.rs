@@ -9,7 +9,7 @@ use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::keys::{LISTS, NOT_SETTINGS, SECRET_KEY, SWITCHES, TEXTS};
+use super::keys::{LISTS, NOT_SETTINGS, SECRET_KEYS, SWITCHES, TEXTS};
 use super::{Config, limits};
 
 /// What the command line says about the configuration.
@@ -238,7 +238,7 @@ fn check(figment: &Figment) -> Result<(), Problems> {
             let place = figment.find_metadata(key);
             let place = place.map_or("default", |place| place.name.as_ref());
             let found = match key.as_str() {
-                SECRET_KEY => "something else".to_owned(),
+                secret if SECRET_KEYS.contains(&secret) => "something else".to_owned(),
                 _ if value.as_array().is_some() => "another list".to_owned(),
                 _ => shown(&value),
             };
@@ -528,6 +528,7 @@ mod tests {
         for toml in [
             "operator_secret_key = 12345678901",
             "operator_secret_key = \"12345678901\nx\"",
+            "operator_secret_key_2 = 12345678901",
         ] {
             let problems = from_toml(toml, &[]).expect_err("a complaint").to_string();
             assert!(!problems.contains("12345678901"), "{problems}");

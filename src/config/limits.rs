@@ -427,3 +427,12 @@ pub mod policy {
     /// See [`LOGIN_FAILURES`].
     pub const LOGIN_PAUSE: Duration = Duration::from_secs(6);
 }
+
+/// STS's requests; past a limit, `ValidationError`.
+pub mod sts {
+    /// Ours: bytes of a body. A session policy with every character percent-encoded fits; beyond: 413.
+    pub const BODY_BYTES: usize = 64 * 1024;
+
+    /// Ours: parameters of a request. `AssumeRole` with everything has about 200.
+    pub const PARAMETERS: usize = 256;
+}

@@ -5,7 +5,7 @@
 //! says the same as the defaults, which a test holds it to. Times are whole seconds in all of them.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,12 @@ pub struct Config {
     pub operator_secret_key: Option<Secret>,
     /// A file that holds the operator's secret key, instead of `operator_secret_key`.
     pub operator_secret_key_file: Option<PathBuf>,
+    /// A second access key id of the operator, as good as the first: callers move from one to the other one by one.
+    pub operator_access_key_2: Option<String>,
+    /// Its secret key.
+    pub operator_secret_key_2: Option<Secret>,
+    /// A file that holds it, instead of `operator_secret_key_2`.
+    pub operator_secret_key_2_file: Option<PathBuf>,
     /// HTTP.
     pub http: Http,
     /// TLS.
@@ -319,6 +325,9 @@ impl Default for Config {
             operator_access_key: None,
             operator_secret_key: None,
             operator_secret_key_file: None,
+            operator_access_key_2: None,
+            operator_secret_key_2: None,
+            operator_secret_key_2_file: None,
             http: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
                 tls_listen: None,
@@ -418,43 +427,65 @@ pub struct OperatorKeys {
     pub access_key: String,
     /// The secret key.
     pub secret_key: Secret,
+    /// A second pair, while the first is being replaced.
+    pub second: Option<KeyPair>,
     /// Whether they are [`DEVELOPMENT_KEYS`], taken because none are configured.
     pub development: bool,
+}
+
+/// An access key and its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The access key id.
+    pub access_key: String,
+    /// The secret key.
+    pub secret_key: Secret,
 }
 
 impl Config {
     /// The operator's keys: those configured, else the development pair.
     ///
     /// # Errors
-    /// [`Problem`] if only half of a pair is there, the secret's file can not be read, or there are none and not
-    /// every listener is on loopback.
+    /// [`Problem`] if only half of a pair is there, the secret's file can not be read, there is a second pair without a
+    /// first or with the same access key, or there are none and not every listener is on loopback.
     pub fn operator_keys(&self) -> Result<OperatorKeys, Problem> {
-        let secret_key = match (&self.operator_secret_key, &self.operator_secret_key_file) {
-            (Some(_), Some(_)) => {
-                let text = "operator_secret_key and operator_secret_key_file are both set, set one";
-                return Err(Problem(text.to_owned()));
-            }
-            (Some(secret), None) => Some(secret.clone()),
-            (None, Some(file)) => Some(Secret::read(file)?),
-            (None, None) => None,
-        };
-        match (self.operator_access_key.clone(), secret_key) {
-            (Some(access_key), Some(secret_key)) => Ok(OperatorKeys {
+        let first = key_pair(
+            "",
+            self.operator_access_key.as_ref(),
+            self.operator_secret_key.as_ref(),
+            self.operator_secret_key_file.as_deref(),
+        )?;
+        let second = key_pair(
+            "_2",
+            self.operator_access_key_2.as_ref(),
+            self.operator_secret_key_2.as_ref(),
+            self.operator_secret_key_2_file.as_deref(),
+        )?;
+        match (first, second) {
+            (None, Some(_)) => Err(Problem(
+                "operator_access_key_2 is set without operator_access_key".to_owned(),
+            )),
+            (Some(first), Some(second)) if first.access_key == second.access_key => Err(Problem(
+                "operator_access_key and operator_access_key_2 are the same".to_owned(),
+            )),
+            (
+                Some(KeyPair {
+                    access_key,
+                    secret_key,
+                }),
+                second,
+            ) => Ok(OperatorKeys {
                 access_key,
                 secret_key,
+                second,
                 development: false,
             }),
-            (Some(_), None) => Err(Problem(
-                "operator_access_key is set without operator_secret_key".to_owned(),
-            )),
-            (None, Some(_)) => Err(Problem(
-                "the operator's secret key is set without operator_access_key".to_owned(),
-            )),
             (None, None) if self.exposed().is_none() => {
                 let (access_key, secret_key) = DEVELOPMENT_KEYS;
                 Ok(OperatorKeys {
                     access_key: access_key.to_owned(),
                     secret_key: Secret::new(secret_key),
+                    second: None,
                     development: true,
                 })
             }
@@ -508,6 +539,37 @@ impl Config {
     /// `[kinesis] stream` with the environment in place.
     pub fn kinesis_stream(&self) -> String {
         self.kinesis.stream.replace("{env}", &self.env)
+    }
+}
+
+/// One of the operator's pairs, whose keys' names end in `number`; `None` if it is not set.
+fn key_pair(
+    number: &str,
+    access_key: Option<&String>,
+    secret_key: Option<&Secret>,
+    file: Option<&Path>,
+) -> Result<Option<KeyPair>, Problem> {
+    let (access, secret) = (
+        format!("operator_access_key{number}"),
+        format!("operator_secret_key{number}"),
+    );
+    let secret_key = match (secret_key, file) {
+        (Some(_), Some(_)) => {
+            let text = format!("{secret} and {secret}_file are both set, set one");
+            return Err(Problem(text));
+        }
+        (Some(secret), None) => Some(secret.clone()),
+        (None, Some(file)) => Some(Secret::read(&format!("{secret}_file"), file)?),
+        (None, None) => None,
+    };
+    match (access_key.cloned(), secret_key) {
+        (Some(access_key), Some(secret_key)) => Ok(Some(KeyPair {
+            access_key,
+            secret_key,
+        })),
+        (Some(_), None) => Err(Problem(format!("{access} is set without {secret}"))),
+        (None, Some(_)) => Err(Problem(format!("{secret} is set without {access}"))),
+        (None, None) => Ok(None),
     }
 }
 
@@ -601,6 +663,44 @@ mod tests {
             config.operator_secret_key_file = Some("x".into());
         };
         check(everything, Err("set one"));
+    }
+
+    #[test]
+    fn a_second_pair_stands_beside_the_first() {
+        let second = |access: Option<&str>, secret: Option<&str>| {
+            let (access, secret) = (access.map(str::to_owned), secret.map(Secret::new));
+            move |config: &mut Config| {
+                operator(Some("A"), Some("s"))(config);
+                config.operator_access_key_2 = access;
+                config.operator_secret_key_2 = secret;
+            }
+        };
+        check(second(Some("B"), Some("s")), Ok(("A", false)));
+        let mut config = Config::default();
+        second(Some("B"), Some("t"))(&mut config);
+        let keys = config.operator_keys().expect("two pairs");
+        let pair = keys.second.expect("the second");
+        assert_eq!((&*pair.access_key, pair.secret_key.expose()), ("B", "t"));
+        check(
+            second(Some("B"), None),
+            Err("without operator_secret_key_2"),
+        );
+        check(
+            second(None, Some("t")),
+            Err("without operator_access_key_2"),
+        );
+        check(second(Some("A"), Some("t")), Err("are the same"));
+        let alone = |config: &mut Config| {
+            second(Some("B"), Some("t"))(config);
+            config.operator_access_key = None;
+            config.operator_secret_key = None;
+        };
+        check(alone, Err("without operator_access_key"));
+        let both = |config: &mut Config| {
+            second(Some("B"), Some("t"))(config);
+            config.operator_secret_key_2_file = Some("x".into());
+        };
+        check(both, Err("operator_secret_key_2_file are both set"));
     }
 
     #[test]

@@ -23,17 +23,13 @@ impl Secret {
         &self.0
     }
 
-    /// Reads a secret from a file; white space around it does not count.
-    pub(super) fn read(file: &Path) -> Result<Self, Problem> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            Problem(format!(
-                "operator_secret_key_file = {}: {error}",
-                file.display()
-            ))
-        })?;
+    /// Reads the secret of a setting from a file; white space around it does not count.
+    pub(super) fn read(key: &str, file: &Path) -> Result<Self, Problem> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Problem(format!("{key} = {}: {error}", file.display())))?;
         match text.trim() {
             "" => Err(Problem(format!(
-                "operator_secret_key_file = {}: the file is empty",
+                "{key} = {}: the file is empty",
                 file.display()
             ))),
             text => Ok(Self::new(text)),

@@ -103,6 +103,11 @@ const ALL: &[(&str, Kind, &str)] = &[
         Gauge,
         "Long polls that wait for a message",
     ),
+    (
+        "fanfare_receipt_messages_refused_total",
+        Counter,
+        "Receipt messages that a session did not get because its queue is full",
+    ),
     ("fanfare_receipts_total", Counter, "Messages marked as read"),
     (
         "fanfare_requests_total",
@@ -118,6 +123,21 @@ const ALL: &[(&str, Kind, &str)] = &[
         "fanfare_sessions_created_total",
         Counter,
         "Sessions created, refreshes left out",
+    ),
+    (
+        "fanfare_issued_keys_total",
+        Counter,
+        "Temporary keys made for guests, roles and the operator",
+    ),
+    (
+        "fanfare_logins_failed_total",
+        Counter,
+        "MQTT logins with a wrong name or password",
+    ),
+    (
+        "fanfare_policy_reloads_total",
+        Counter,
+        "Changed configurations of rights, by whether they were taken up",
     ),
     (
         "fanfare_sessions_expired_total",

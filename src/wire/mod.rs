@@ -23,6 +23,8 @@ pub mod kinesis;
 
 pub mod inbound;
 
+pub mod iot;
+
 pub mod json11;
 
 pub mod mqtt;
@@ -32,6 +34,8 @@ pub mod probes;
 pub mod refusal;
 
 pub mod sqs;
+
+pub mod sts;
 
 pub use inbound::{Inbound, Params};
 pub use refusal::Refusal;

@@ -1,17 +1,19 @@
 //! Cases: power cuts, a failing sync, a write that finds the disk full; all under the recorder.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use powercut::{Image, Recording, Replay, Seed, Survival};
+use serde_json::json;
 use tempfile::tempdir;
 use tokio::time::sleep;
 
 use super::check::Seen;
 use super::client::Client;
 use super::ledger::Ledger;
-use super::load::{Run, World};
+use super::load::{Run, Session, World};
 use super::power::Recorder;
 use super::server::Launch;
 use super::setting::{assert_kept, block_on, millis, number_from, run_on, seed};
@@ -118,6 +120,83 @@ fn power_cuts_lose_nothing() {
             (base, ledger) = next.expect("there is at least one cut");
             world = Some(here);
         }
+    });
+}
+
+/// Whether what a session's user has read becomes what the session was told of: promises found at the start are kept
+/// a moment later. Gives both back.
+async fn told_and_read(run: &Run, session: &Session) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut told, mut read) = (BTreeSet::new(), BTreeSet::new());
+    let begun = Instant::now();
+    loop {
+        let history = run
+            .client
+            .get(&format!("/messages/user/{}", session.user))
+            .await;
+        let history = history.expect("the server answers").body;
+        let entries = history["messages"].as_array().expect("a list").iter();
+        let is_read = entries.filter(|entry| entry["is_read"] == 1);
+        read.extend(is_read.map(|entry| entry["messageId"].as_str().expect("an id").to_owned()));
+        let new = run.notices(session).await.expect("the server answers");
+        let drained = new.is_empty();
+        told.extend(new);
+        if drained && (told == read || begun.elapsed() > Duration::from_secs(3)) {
+            return (told, read);
+        }
+    }
+}
+
+#[test]
+fn a_receipt_and_the_message_that_tells_of_it_survive_together_or_not_at_all() {
+    let mut seed = seed("receipts");
+    let cuts = number_from("FANFARE_POWER_CUTS", 30);
+    let folder = tempdir().unwrap();
+    block_on(async {
+        let recorder = Recorder::below(folder.path(), Image::default());
+        let server = recorder.launch().start();
+        let client = Client::to(server.address);
+        // Before there is a session, so that its queue holds nothing but receipt messages.
+        let ids: Vec<String> = (0..20).map(|number| format!("m-{number}")).collect();
+        for id in &ids {
+            let posted = client
+                .post("/notify/user/101", &json!({"messageId": id}))
+                .await;
+            assert!(posted.expect("the server answers").is_success());
+        }
+        let world = World::create(&client, 1, 1, 1).await;
+        let session = &world.sessions[0];
+        assert_eq!(session.user, 101);
+        let first = recorder.clock()();
+        for (number, id) in ids.iter().enumerate() {
+            // Now and later take turns: a promise ends with its marks, too.
+            let later = if number % 2 == 0 { "" } else { "?async" };
+            let path = format!("/messages/set-read/user/{}{later}", session.user);
+            let receipted = client.post(&path, &json!([id])).await;
+            assert!(receipted.expect("the server answers").is_success());
+        }
+        let ended = server.terminate(Duration::from_secs(25));
+        assert!(ended.status.success(), "{ended:?}");
+
+        let recording = recorder.recording();
+        let mut replay = Replay::new(&recording);
+        let mut partly = 0;
+        for cut in choose_cuts(&recording, first, cuts, &mut seed) {
+            replay.advance_to(cut);
+            let survival = choose_survival(&mut seed);
+            let disk = folder.path().join("disk");
+            replay
+                .image(survival)
+                .write_to(&disk)
+                .expect("it can be written");
+            let server = Launch::on(&disk).start();
+            let run = run_on(&server, &world, Ledger::default(), &mut seed);
+            let (told, read) = told_and_read(&run, session).await;
+            assert_eq!(told, read, "cut {cut}, {survival:?}");
+            partly += usize::from(!read.is_empty() && read.len() < ids.len());
+            server.kill();
+            fs::remove_dir_all(&disk).expect("the disk can be removed");
+        }
+        assert!(partly > 0, "no cut was between two receipts");
     });
 }
 

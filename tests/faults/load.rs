@@ -388,6 +388,26 @@ impl Run {
         Ok(())
     }
 
+    /// Takes receipt messages out of a session's queue that holds no others: the ids they name, none at the end.
+    pub async fn notices(&self, session: &Session) -> Result<Vec<String>, Unknown> {
+        let body = json!({"MaxNumberOfMessages": 10, "VisibilityTimeout": 120});
+        let client = &self.client;
+        let answer = client
+            .sqs("ReceiveMessage", Some(&session.queue), body, &session.keys)
+            .await?;
+        let mut named = Vec::new();
+        for message in answer.body["Messages"].as_array().into_iter().flatten() {
+            let body = message["Body"].as_str().unwrap_or_default();
+            let (.., content) = session.open(body).map_err(Unknown)?;
+            let ids = content["messages-receipted"]
+                .as_array()
+                .into_iter()
+                .flatten();
+            named.extend(ids.filter_map(Value::as_str).map(str::to_owned));
+        }
+        Ok(named)
+    }
+
     fn queue_and_keys<'a>(&'a self, session: Option<&'a Session>) -> (&'a str, Keys) {
         match session {
             Some(session) => (&session.queue, session.keys.clone()),

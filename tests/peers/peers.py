@@ -111,9 +111,6 @@ class Minimal(Server):
     def version(self):
         return "a server that does nothing but write (`fanfare bench mqtt floor`)"
 
-    def start(self, durable):
-        super().start(durable)
-
     def command(self, durable):
         # One port for both.
         self.ports["ws"] = self.ports["tcp"]
@@ -251,7 +248,7 @@ LOADS = {
     "rooms20": ("100 rooms × 10 players × 20 Hz", ["rooms", "--rate", "20"]),
 }
 OTHERS = {
-    "idle": ("resident bytes per idle connection, {0} connections", ["idle", "--seconds", "3"]),
+    "idle": ("resident bytes per idle connection with one subscription, {0} connections", ["idle", "--subscribe", "--seconds", "3"]),
     "storm": ("seconds until {1} clients are back", ["storm"]),
     "durable": ("QoS 1 to persistent sessions, deliveries per second", ["durable"]),
 }
@@ -314,7 +311,7 @@ class Results:
         return statistics.median(values) if values else None
 
     def total(self, load, transport, server, count):
-        return sum(report["counts"].get(count, 0) for report in self.reports.get((load, transport, server), []))
+        return sum(report.get("counts", {}).get(count, 0) for report in self.reports.get((load, transport, server), []))
 
 
 def cpu(report):

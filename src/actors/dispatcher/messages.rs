@@ -3,6 +3,7 @@
 use actix::Message;
 
 use super::posted::{InvalidMessage, Posted};
+use crate::backends::Delivery;
 use crate::domain::{MessageId, QueueName, SessionId, StoreError};
 
 /// Deliver a message and keep it in history.
@@ -13,6 +14,21 @@ pub struct Dispatch {
     pub posted: Posted,
     /// Its id if the sender gave none; `None` derives one from time and content.
     pub fallback_id: Option<MessageId>,
+}
+
+/// Say where a message goes and what it looks like, and leave it to the asker to store it together with something else.
+/// For messages that no history keeps.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Addressed, DispatchError>")]
+pub struct Address(pub Posted);
+
+/// A message on its way to nobody yet.
+#[derive(Debug, Clone)]
+pub struct Addressed {
+    /// What to store; `None` if there is no session that can take it.
+    pub delivery: Option<Delivery>,
+    /// Sessions whose queue is full: they do not get it.
+    pub refused: Vec<SessionId>,
 }
 
 /// A message that is on disk in every queue it is for, and in history.

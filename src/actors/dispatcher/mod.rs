@@ -6,17 +6,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler, MailboxError, ResponseFuture};
+use actix::dev::ToEnvelope;
+use actix::{Actor, Context, Handler, MailboxError, Message, ResponseFuture};
 use bytes::Bytes;
 use futures_util::future::{self, OptionFuture};
 
-use crate::backends::{Commit, QueueStore, Recipients, SessionRegistry};
+use crate::backends::{Delivery, QueueStore, Recipients, SessionRegistry};
 use crate::config::limits;
 use crate::domain::history::{Audience, NewEntry};
 use crate::domain::ids::unique_id;
 use crate::domain::message::NewMessage;
 use crate::domain::{
-    Clock, MessageId, QueueName, QueueNo, Seq, SessionId, StoreError, Target, Timestamp, UserId,
+    Clock, MessageId, QueueName, QueueNo, SessionId, StoreError, Target, Timestamp, UserId,
 };
 use crate::envelope::ascii_json;
 
@@ -24,7 +25,7 @@ pub mod messages;
 pub mod posted;
 pub mod routes;
 
-pub use messages::{Dispatch, DispatchError, Dispatched};
+pub use messages::{Address, Addressed, Dispatch, DispatchError, Dispatched};
 pub use posted::Posted;
 pub use routes::Routes;
 
@@ -76,6 +77,14 @@ impl Handler<Dispatch> for Dispatcher {
     }
 }
 
+impl Handler<Address> for Dispatcher {
+    type Result = Result<Addressed, DispatchError>;
+
+    fn handle(&mut self, Address(posted): Address, _: &mut Self::Context) -> Self::Result {
+        self.neighbours.address(&posted)
+    }
+}
+
 /// The dispatchers of all workers.
 #[derive(Clone)]
 pub struct Dispatchers {
@@ -99,6 +108,24 @@ impl Dispatchers {
     /// # Errors
     /// [`DispatchError`], the dispatcher's own or because it can not take more.
     pub async fn dispatch(&self, message: Dispatch) -> Result<Dispatched, DispatchError> {
+        self.ask(message).await
+    }
+
+    /// Asks this worker's dispatcher where a message goes, which the asker then stores itself.
+    ///
+    /// # Errors
+    /// As [`Dispatchers::dispatch`], but for full queues: those are in the answer.
+    pub async fn address(&self, posted: Posted) -> Result<Addressed, DispatchError> {
+        self.ask(Address(posted)).await
+    }
+
+    async fn ask<M, T>(&self, message: M) -> Result<T, DispatchError>
+    where
+        M: Message<Result = Result<T, DispatchError>> + Send + 'static,
+        T: Send + 'static,
+        Dispatcher: Handler<M>,
+        Context<Dispatcher>: ToEnvelope<Dispatcher, M>,
+    {
         match self.workers.here().send(message).await {
             Ok(result) => result,
             Err(MailboxError::Closed | MailboxError::Timeout) => Err(DispatchError::Overloaded),
@@ -139,23 +166,16 @@ impl Neighbours {
             fallback_id,
         } = message;
         let now = self.clock.now();
-        let message_id = match posted.message_id.clone().or(fallback_id) {
-            Some(id) => id,
-            None => derive_id(&posted, now),
-        };
-        let json = posted.to_json(&message_id);
-        let (body, text) = match ascii_json(&json) {
-            Cow::Owned(ascii) => (Bytes::from(ascii), Bytes::from(json)),
-            Cow::Borrowed(_) => {
-                let text = Bytes::from(json);
-                (text.clone(), text)
-            }
-        };
-        if body.len() > limits::MESSAGE_BYTES {
-            return Err(InvalidMessage::TooLong { length: body.len() }.into());
-        }
+        let message_id = posted.message_id.clone().or(fallback_id);
+        let message_id = message_id.unwrap_or_else(|| derive_id(&posted, now));
+        let (body, text) = render(&posted, &message_id)?;
         let plan = self.resolve(&posted, now)?;
-        let delivered = self.deliver(plan.recipients, body, now);
+        if plan.is_refused() {
+            return Err(DispatchError::QueuesFull);
+        }
+        let delivered = self
+            .delivery(plan.recipients, body, now)
+            .map(|Delivery { to, message }| self.queues.deliver(to, message));
         let kept = plan.audience.map(|audience| {
             let entry = NewEntry {
                 message_id: message_id.clone(),
@@ -183,7 +203,21 @@ impl Neighbours {
         })
     }
 
-    fn deliver(&self, to: Recipients, body: Bytes, now: Timestamp) -> Option<Commit<Seq>> {
+    /// Routes a message and hands nothing over.
+    fn address(&self, posted: &Posted) -> Result<Addressed, DispatchError> {
+        let now = self.clock.now();
+        let message_id = posted.message_id.clone();
+        let message_id = message_id.unwrap_or_else(|| derive_id(posted, now));
+        let (body, _) = render(posted, &message_id)?;
+        let plan = self.resolve(posted, now)?;
+        Ok(Addressed {
+            delivery: self.delivery(plan.recipients, body, now),
+            refused: plan.refused,
+        })
+    }
+
+    /// A message as it is stored; `None` if it is for nobody.
+    fn delivery(&self, to: Recipients, body: Bytes, now: Timestamp) -> Option<Delivery> {
         if matches!(&to, Recipients::Queues(queues) if queues.is_empty()) {
             return None;
         }
@@ -201,7 +235,7 @@ impl Neighbours {
             trace_header: None,
             dead_letter_source: None,
         };
-        Some(self.queues.deliver(to, message))
+        Some(Delivery { to, message })
     }
 
     fn resolve(&self, posted: &Posted, now: Timestamp) -> Result<Plan, DispatchError> {
@@ -282,9 +316,6 @@ impl Neighbours {
             }
             queues.push((found.queue, now.plus(found.retention)));
         }
-        if queues.is_empty() && !plan.refused.is_empty() {
-            return Err(DispatchError::QueuesFull);
-        }
         plan.sessions = queues.len() as u64;
         plan.recipients = Recipients::Queues(queues);
         Ok(plan)
@@ -344,6 +375,29 @@ impl Neighbours {
     }
 }
 
+impl Plan {
+    /// Whether it is for somebody and reaches nobody, because every queue is full.
+    fn is_refused(&self) -> bool {
+        self.sessions == 0 && !self.refused.is_empty()
+    }
+}
+
+/// A message as queues hold it, and as history does.
+fn render(posted: &Posted, message_id: &MessageId) -> Result<(Bytes, Bytes), InvalidMessage> {
+    let json = posted.to_json(message_id);
+    let (body, text) = match ascii_json(&json) {
+        Cow::Owned(ascii) => (Bytes::from(ascii), Bytes::from(json)),
+        Cow::Borrowed(_) => {
+            let text = Bytes::from(json);
+            (text.clone(), text)
+        }
+    };
+    if body.len() > limits::MESSAGE_BYTES {
+        return Err(InvalidMessage::TooLong { length: body.len() });
+    }
+    Ok((body, text))
+}
+
 /// An id from time and content.
 fn derive_id(posted: &Posted, now: Timestamp) -> MessageId {
     let digest = posted.digest();
@@ -356,8 +410,27 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::actors::testing::room;
     use crate::app::testing::Composed;
     use crate::auth::testing::FakeRegistry;
+
+    #[actix::test]
+    async fn so_many_messages_wait_in_the_mailbox() {
+        let composed = Composed::new();
+        let dispatchers = composed.dispatchers();
+        let post = || Dispatch {
+            posted: Posted::parse(b"{}").unwrap(),
+            fallback_id: None,
+        };
+        dispatchers.dispatch(post()).await.unwrap();
+        let room = room(&dispatchers.workers.here(), post);
+        assert!(
+            (0..=1).contains(&(room - limits::DISPATCHER_MAILBOX)),
+            "{room}"
+        );
+        // Who finds no room waits for it.
+        assert!(dispatchers.dispatch(post()).await.is_ok());
+    }
 
     #[actix::test]
     async fn an_actor_that_panics_costs_one_message_and_is_replaced() {

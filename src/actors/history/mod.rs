@@ -92,28 +92,56 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::actors::testing::room;
     use crate::app::testing::Composed;
     use crate::backends::testing::Brittle;
     use crate::domain::{MessageId, Seq, Timestamp, UserId};
+
+    fn append(composed: &Composed, id: &str) -> Append {
+        let entry = NewEntry {
+            message_id: MessageId::parse(id).unwrap(),
+            created: composed.clock().now(),
+            expires: Timestamp(u64::MAX),
+            kind: None,
+            json: Bytes::from_static(b"{}"),
+        };
+        Append {
+            audience: Audience::Users(vec![UserId(3)]),
+            entry,
+        }
+    }
+
+    #[actix::test]
+    async fn so_many_entries_wait_in_the_mailbox() {
+        let composed = Composed::new();
+        let historians = Historians::new(composed.history());
+        let one = || append(&composed, "a");
+        historians
+            .append(one().audience, one().entry)
+            .await
+            .unwrap();
+        let room = room(&historians.workers.here(), one);
+        assert!(
+            (0..=1).contains(&(room - limits::HISTORIAN_MAILBOX)),
+            "{room}"
+        );
+        // Who finds no room waits for it.
+        let waited = historians.append(one().audience, one().entry).await;
+        assert_eq!(waited, Ok(()));
+    }
 
     #[actix::test]
     async fn an_actor_that_panics_costs_one_entry_and_is_replaced() {
         let composed = Composed::new();
         let store = Brittle::before(composed.history());
         let historians = Historians::new(store.clone());
-        let append = |id: &str| {
-            let entry = NewEntry {
-                message_id: MessageId::parse(id).unwrap(),
-                created: composed.clock().now(),
-                expires: Timestamp(u64::MAX),
-                kind: None,
-                json: Bytes::from_static(b"{}"),
-            };
-            historians.append(Audience::Users(vec![UserId(3)]), entry)
+        let keep = |id: &str| {
+            let Append { audience, entry } = append(&composed, id);
+            historians.append(audience, entry)
         };
         store.appends.store(1, Ordering::SeqCst);
-        assert_eq!(append("a").await, Err(StoreError::Overloaded));
-        assert_eq!(append("b").await, Ok(()));
+        assert_eq!(keep("a").await, Err(StoreError::Overloaded));
+        assert_eq!(keep("b").await, Ok(()));
         let kept = store.entries(UserId(3), Seq(0), composed.clock().now());
         let kept: Vec<_> = kept.unwrap().into_iter().map(|e| e.message_id).collect();
         assert_eq!(kept, [MessageId::parse("b").unwrap()]);

@@ -183,6 +183,8 @@ pub(super) struct Mischief {
     pub(super) delay: Duration,
     /// Reading a body panics so many times.
     pub(super) panics: usize,
+    /// Loading a queue takes so much longer.
+    pub(super) load: Duration,
 }
 
 /// The store.
@@ -192,6 +194,10 @@ pub(super) struct Memory {
     pub(super) mischief: Mutex<Mischief>,
     /// Loads so far.
     pub(super) loads: Mutex<usize>,
+    /// Loads under way, and the most there were at a time.
+    pub(super) loading: Mutex<(usize, usize)>,
+    /// How many changes each commit had.
+    pub(super) commits: Mutex<Vec<usize>>,
     on_touched: Mutex<Option<OnTouched>>,
 }
 
@@ -241,6 +247,15 @@ impl Memory {
 impl QueueStore for Memory {
     fn load(&self, source: QueueSource, now: Timestamp) -> Result<LoadedQueue, StoreError> {
         *self.loads.lock().unwrap() += 1;
+        let load = self.mischief.lock().unwrap().load;
+        let count = |by: isize| {
+            let mut loading = self.loading.lock().unwrap();
+            loading.0 = loading.0.strict_add_signed(by);
+            loading.1 = loading.1.max(loading.0);
+        };
+        count(1);
+        std::thread::sleep(load);
+        count(-1);
         let mut loaded = self.rows.lock().unwrap().load(source, now);
         // As the contract allows: bodies that have to be asked for.
         for stored in loaded.messages.iter_mut().skip(1) {
@@ -281,6 +296,7 @@ impl QueueStore for Memory {
     }
 
     fn commit(&self, queue: QueueNo, changes: Vec<Change>) -> Commit<Vec<Seq>> {
+        self.commits.lock().unwrap().push(changes.len());
         self.write(|rows| {
             let (sent, touched) = rows.apply(queue, changes);
             (sent, touched.into_iter().map(Touched::Queue).collect())

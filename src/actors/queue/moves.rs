@@ -79,13 +79,16 @@ impl Task {
 
     /// How many messages a step moves, and the rest after it.
     fn pace(&self) -> (usize, Duration) {
-        let rate = self
-            .max_per_second
-            .unwrap_or(limits::MOVE_TASK_RATE)
-            .clamp(1, limits::MOVE_TASK_RATE);
-        let steps = rate.min(STEPS_A_SECOND);
-        ((rate / steps) as usize, Duration::from_secs(1) / steps)
+        pace(self.max_per_second)
     }
+}
+
+fn pace(max_per_second: Option<u32>) -> (usize, Duration) {
+    let rate = max_per_second
+        .unwrap_or(limits::MOVE_TASK_RATE)
+        .clamp(1, limits::MOVE_TASK_RATE);
+    let steps = rate.min(STEPS_A_SECOND);
+    ((rate / steps) as usize, Duration::from_secs(1) / steps)
 }
 
 impl Moves {
@@ -215,4 +218,27 @@ async fn run(directory: Arc<Directory>, task: Arc<Task>) {
         tokio::time::sleep(rest).await;
     };
     *lock(&task.stage) = (status, failure);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_task_is_faster_than_it_may_be() {
+        let check = |asked: Option<u32>, at_most: u32| {
+            let (step, rest) = pace(asked);
+            let a_second = step as f64 / rest.as_secs_f64();
+            assert!(
+                a_second <= f64::from(at_most) * 1.001,
+                "{asked:?} {a_second}"
+            );
+            assert!(a_second * 2.0 > f64::from(at_most), "{asked:?} {a_second}");
+        };
+        check(None, limits::MOVE_TASK_RATE);
+        check(Some(u32::MAX), limits::MOVE_TASK_RATE);
+        for asked in [1, 9, 10, 19, 499, 500] {
+            check(Some(asked), asked);
+        }
+    }
 }

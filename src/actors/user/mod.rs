@@ -14,8 +14,8 @@ use actix::{
 };
 use tokio::time::Instant;
 
-use super::dispatcher::{Dispatch, Dispatchers, Posted};
-use crate::backends::HistoryStore;
+use super::dispatcher::{Addressed, DispatchError, Dispatchers, Posted};
+use crate::backends::{HistoryStore, Receipt};
 use crate::config::limits;
 use crate::domain::history::{Receipts, Unread};
 use crate::domain::{Clock, MessageId, Seq, StoreError, Timestamp, UserId};
@@ -171,7 +171,7 @@ impl Handler<SetRead> for User {
     type Result = AtomicResponse<Self, Result<Vec<MessageId>, StoreError>>;
 
     fn handle(&mut self, SetRead(which): SetRead, _: &mut Self::Context) -> Self::Result {
-        self.alone(|core| async move { core.set_read(&which).await })
+        self.alone(|core| async move { core.set_read(&which, None).await })
     }
 }
 
@@ -193,7 +193,7 @@ impl Handler<KeepPromise> for User {
         self.alone(|core| async move {
             let KeepPromise { promise, receipts } = message;
             let mut pause = Duration::from_millis(100);
-            while let Err(error) = core.keep(promise, &receipts.which).await {
+            while let Err(error) = core.set_read(&receipts.which, Some(promise)).await {
                 tracing::warn!(user = core.user.0, %error, "promised receipts wait");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(10));
@@ -227,56 +227,65 @@ impl Core {
         Ok(())
     }
 
-    /// Makes receipts, in batches; each batch is told to all the user's sessions.
-    async fn set_read(&self, which: &Unread) -> Result<Vec<MessageId>, StoreError> {
+    /// Makes receipts, in batches. Each batch is one commit: its marks, the message that tells all the user's
+    /// sessions of them, and with the last the end of the promise that asked for them.
+    async fn set_read(
+        &self,
+        which: &Unread,
+        promise: Option<Seq>,
+    ) -> Result<Vec<MessageId>, StoreError> {
         self.catch_up().await?;
         let chosen = self.state.borrow().unread_of(which);
+        let mut batches = chosen.chunks(limits::RECEIPT_BATCH).peekable();
         let mut receipted = Vec::with_capacity(chosen.len());
-        for batch in chosen.chunks(limits::RECEIPT_BATCH) {
+        while let Some(batch) = batches.next() {
             let ids: Vec<MessageId> = batch.iter().map(|(id, _)| id.clone()).collect();
-            let marks = batch.iter().map(|(_, mark)| *mark).collect();
-            self.store.mark_read(self.user, marks).await?;
+            let Addressed { delivery, refused } = self.address_notice(&ids).await?;
+            let told = u64::from(delivery.is_some());
+            let receipt = Receipt {
+                marks: batch.iter().map(|(_, mark)| *mark).collect(),
+                notice: delivery,
+                keeps: promise.filter(|_| batches.peek().is_none()),
+            };
+            self.store.mark_read(self.user, receipt).await?;
             self.state.borrow_mut().mark_read(&ids);
-            self.tell_sessions(&ids);
+            metrics::counter!("fanfare_messages_dispatched_total").increment(told);
+            // Like every message, it is not for a full queue, and receipts do not wait until somebody empties one.
+            metrics::counter!("fanfare_receipt_messages_refused_total")
+                .increment(refused.len() as u64);
             receipted.extend(ids);
+        }
+        if chosen.is_empty() && promise.is_some() {
+            let receipt = Receipt {
+                keeps: promise,
+                ..Receipt::default()
+            };
+            self.store.mark_read(self.user, receipt).await?;
         }
         metrics::counter!("fanfare_receipts_total").increment(receipted.len() as u64);
         Ok(receipted)
     }
 
-    async fn keep(&self, promise: Seq, which: &Unread) -> Result<(), StoreError> {
-        self.set_read(which).await?;
-        self.store.kept(promise).await
-    }
-
-    /// Sends one receipt message, and goes on trying apart from this if it can not be stored now.
-    fn tell_sessions(&self, ids: &[MessageId]) {
-        let receipt = serde_json::json!({
+    /// The receipt message for these entries, and the queues it goes to.
+    async fn address_notice(&self, ids: &[MessageId]) -> Result<Addressed, StoreError> {
+        let notice = serde_json::json!({
             "_type": "message-read-receipt",
             "userId": self.user.0,
             "messages-receipted": ids.iter().map(MessageId::as_str).collect::<Vec<_>>(),
             "_sqs_only": 1,
         })
         .to_string();
-        let dispatchers = self.dispatchers.clone();
-        actix::spawn(async move {
-            let mut pause = Duration::from_millis(50);
-            loop {
-                let posted = Posted::parse(receipt.as_bytes()).expect("a receipt is a JSON object");
-                match dispatchers
-                    .dispatch(Dispatch {
-                        posted,
-                        fallback_id: None,
-                    })
-                    .await
-                {
-                    Ok(_) => return,
-                    Err(error) => tracing::warn!(%error, "a receipt message waits"),
+        let posted = Posted::parse(notice.as_bytes()).expect("a receipt is a JSON object");
+        self.dispatchers
+            .address(posted)
+            .await
+            .map_err(|error| match error {
+                DispatchError::Store(error) => error,
+                DispatchError::Overloaded => StoreError::Overloaded,
+                DispatchError::Invalid(_) | DispatchError::QueuesFull => {
+                    StoreError::Failed(error.to_string())
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(10));
-            }
-        });
+            })
     }
 }
 

@@ -3,6 +3,7 @@
 //! verifier against AWS's own signer.
 
 mod oracle;
+mod timing;
 
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 

@@ -24,13 +24,14 @@ pub(crate) enum Proof {
     TokenOfAnother,
     NoToken,
     OtherService,
+    Guest,
     Session,
     Operator,
 }
 
 impl Proof {
     /// All kinds.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Nothing,
         Self::HalfAQuery,
         Self::OtherScheme,
@@ -43,6 +44,7 @@ impl Proof {
         Self::TokenOfAnother,
         Self::NoToken,
         Self::OtherService,
+        Self::Guest,
         Self::Session,
         Self::Operator,
     ];
@@ -52,9 +54,11 @@ impl Proof {
         let wrong = AuthError::SignatureDoesNotMatch(Mismatch::Signature);
         Some(match (self, access) {
             (Self::Operator, _)
-            | (Self::Session, Access::Public | Access::OperatorOrOwner)
+            | (Self::Session, Access::Public | Access::Signed | Access::OperatorOrOwner)
+            | (Self::Guest, Access::Public | Access::Signed)
             | (Self::Nothing | Self::OtherScheme, Access::Public) => return None,
-            (Self::Session, Access::Operator) => Refusal::AccessDenied,
+            (Self::Session, Access::Operator)
+            | (Self::Guest, Access::Operator | Access::OperatorOrOwner) => Refusal::AccessDenied,
             (Self::Nothing | Self::OtherScheme | Self::HalfAQuery, _) => {
                 AuthError::MissingAuthentication.into()
             }
@@ -91,6 +95,8 @@ pub(crate) struct Keyring {
     pub(crate) replaced: Credentials,
     /// Of a session that was removed.
     pub(crate) destroyed: Credentials,
+    /// That carry their own claims.
+    pub(crate) guest: Credentials,
     /// Of another session than the first.
     pub(crate) other: Credentials,
 }
@@ -131,6 +137,7 @@ impl Keyring {
             Proof::ExpiredKey => self.expired.clone(),
             Proof::ReplacedKey => self.replaced.clone(),
             Proof::DestroyedKey => self.destroyed.clone(),
+            Proof::Guest => self.guest.clone(),
             Proof::Session => self.session.clone(),
             Proof::Operator => operator(),
         };

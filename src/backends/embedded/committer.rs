@@ -37,8 +37,30 @@ pub type OnFailure = Arc<dyn Fn(&str) + Send + Sync>;
 /// How soon changes that nobody waits for reach the disk.
 const LAZY_SYNC: Duration = Duration::from_millis(200);
 
+/// How much may wait, and be written at a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// See [`limits::COMMIT_QUEUE_JOBS`].
+    pub(super) jobs: usize,
+    /// See [`limits::COMMIT_QUEUE_BYTES`].
+    pub(super) bytes: usize,
+    /// See [`limits::COMMIT_BATCH_BYTES`].
+    pub(super) batch_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            jobs: limits::COMMIT_QUEUE_JOBS,
+            bytes: limits::COMMIT_QUEUE_BYTES,
+            batch_bytes: limits::COMMIT_BATCH_BYTES,
+        }
+    }
+}
+
 /// The handle through which jobs are handed in.
 pub(super) struct Committer {
+    bounds: Bounds,
     jobs: Option<SyncSender<Box<dyn Job>>>,
     queued_bytes: Arc<AtomicUsize>,
     failed: Arc<AtomicBool>,
@@ -103,16 +125,18 @@ where
 impl Committer {
     /// Starts the thread.
     pub(super) fn start(
+        bounds: Bounds,
         tables: Arc<Tables>,
         next_seq: Seq,
         space: Space,
         on_touched: OnTouched,
         on_failure: OnFailure,
     ) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(limits::COMMIT_QUEUE_JOBS);
+        let (sender, receiver) = sync_channel(bounds.jobs);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let failed = Arc::new(AtomicBool::new(false));
         let worker = Worker {
+            batch_bytes: bounds.batch_bytes,
             tables,
             next_seq,
             space,
@@ -126,6 +150,7 @@ impl Committer {
             .name("store-commit".into())
             .spawn(move || worker.work(&receiver))?;
         Ok(Self {
+            bounds,
             jobs: Some(sender),
             queued_bytes,
             failed,
@@ -185,7 +210,7 @@ impl Committer {
     fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
         self.works()?;
         let weight = job.weight();
-        if self.queued_bytes.fetch_add(weight, Ordering::Relaxed) > limits::COMMIT_QUEUE_BYTES {
+        if self.queued_bytes.fetch_add(weight, Ordering::Relaxed) > self.bounds.bytes {
             self.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
             return Err(StoreError::Overloaded);
         }
@@ -216,6 +241,7 @@ impl Drop for Committer {
 }
 
 struct Worker {
+    batch_bytes: usize,
     tables: Arc<Tables>,
     next_seq: Seq,
     space: Space,
@@ -266,7 +292,7 @@ impl Worker {
                 }
                 Err(error) => next.finish(Err(error)),
             }
-            if tx.bytes() < limits::COMMIT_BATCH_BYTES {
+            if tx.bytes() < self.batch_bytes {
                 job = jobs.try_recv().ok();
             }
         }
@@ -368,4 +394,111 @@ pub(super) const REMOVED_ROW_BYTES: u64 = 256;
 /// Whether rows of a table count as garbage when removed.
 pub(super) fn counts_as_garbage(table: Table) -> bool {
     table != Table::Registry
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
+
+    use futures_util::future::join_all;
+
+    use super::super::StoreSizes;
+    use super::*;
+    use crate::domain::QueueNo;
+
+    /// A committing thread that stops after every batch until it is let go on.
+    struct Gated {
+        committer: Committer,
+        go_on: Sender<()>,
+        /// The queues that each batch touched.
+        batches: Arc<Mutex<Vec<usize>>>,
+        _dir: tempfile::TempDir,
+    }
+
+    fn gated(bounds: Bounds) -> Gated {
+        let dir = tempfile::tempdir().unwrap();
+        let sizes = StoreSizes {
+            cache_bytes: 1 << 20,
+            write_buffer_bytes: 1 << 20,
+            journal_bytes: 64 << 20,
+        };
+        let tables = Arc::new(Tables::open(dir.path(), sizes).unwrap());
+        let space = Space::watch(dir.path(), 0).unwrap();
+        let (go_on, gate) = channel();
+        let (gate, batches) = (Mutex::new(gate), Arc::new(Mutex::new(Vec::new())));
+        let seen = batches.clone();
+        let on_touched: OnTouched = Arc::new(move |touched| {
+            seen.lock().unwrap().push(touched.len());
+            // When the test is over, nobody holds it up any more.
+            let _ = gate.lock().unwrap().recv();
+        });
+        let fails: OnFailure = Arc::new(|error| panic!("{error}"));
+        let committer = Committer::start(bounds, tables, Seq(1), space, on_touched, fails).unwrap();
+        Gated {
+            committer,
+            go_on,
+            batches,
+            _dir: dir,
+        }
+    }
+
+    impl Gated {
+        /// Hands in a job of this weight that writes a row of about as many bytes.
+        fn submit(&self, queue: u64, weight: usize) -> Commit<()> {
+            self.committer.submit(Growth::Grows, weight, move |tx| {
+                tx.put(Table::Messages, queue.to_be_bytes(), vec![0; weight - 8]);
+                tx.touch(Touched::Queue(QueueNo(queue)));
+                Ok(())
+            })
+        }
+
+        /// A batch of its own, after which the thread stands still.
+        fn stop(&self) -> Commit<()> {
+            let first = self.submit(0, 8);
+            while self.batches.lock().unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            first
+        }
+    }
+
+    /// So many jobs of 100 bytes are taken, and one more is refused until there is room again.
+    async fn check(bounds: Bounds, taken: u64) {
+        let gated = gated(bounds);
+        let mut waiting = vec![gated.stop()];
+        waiting.extend((1..=taken).map(|queue| gated.submit(queue, 100)));
+        let refused = gated.submit(taken + 1, 100).await;
+        assert_eq!(refused, Err(StoreError::Overloaded), "{bounds:?}");
+        for _ in 0..taken + 2 {
+            gated.go_on.send(()).unwrap();
+        }
+        for (number, answer) in join_all(waiting).await.into_iter().enumerate() {
+            assert_eq!(answer, Ok(()), "{bounds:?}: job {number}");
+        }
+        assert_eq!(gated.submit(9, 100).await, Ok(()), "{bounds:?}");
+    }
+
+    #[actix_rt::test]
+    async fn what_waits_is_bounded_in_jobs_and_in_bytes() {
+        let wide = Bounds::default();
+        check(Bounds { jobs: 3, ..wide }, 3).await;
+        // The one that passes the limit is the last that is taken.
+        check(Bounds { bytes: 250, ..wide }, 3).await;
+    }
+
+    #[actix_rt::test]
+    async fn a_batch_ends_when_it_has_its_bytes() {
+        let gated = gated(Bounds {
+            batch_bytes: 150,
+            ..Bounds::default()
+        });
+        let mut waiting = vec![gated.stop()];
+        waiting.extend((1..=5).map(|queue| gated.submit(queue, 100)));
+        for _ in 0..4 {
+            gated.go_on.send(()).unwrap();
+        }
+        assert!(join_all(waiting).await.iter().all(Result::is_ok));
+        assert_eq!(*gated.batches.lock().unwrap(), [1, 2, 2, 1]);
+    }
 }

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use super::committer::Growth;
 use super::keys::{self, scope, tag};
 use super::members::{Membership, memberships};
+use super::queues::deliver;
 use super::records::{EntryRow, PromiseRow, corrupt, message_id};
 use super::tables::{Table, View};
 use super::tx::Tx;
 use super::{Embedded, codec};
-use crate::backends::{Commit, HistoryStore, ReadMark};
+use crate::backends::{Commit, Delivery, HistoryStore, Receipt};
 use crate::domain::history::{Audience, EntryMeta, NewEntry, Receipts};
 use crate::domain::message::Origin;
 use crate::domain::{Seq, StoreError, Timestamp, UserId};
@@ -72,15 +73,24 @@ impl HistoryStore for Embedded {
         )))
     }
 
-    fn mark_read(&self, user: UserId, entries: Vec<ReadMark>) -> Commit<()> {
-        self.committer
-            .submit(Growth::Frees, entries.len() * 64, move |tx| {
-                for entry in entries {
-                    let key = keys::user_row(scope::MARK, user, entry.seq);
-                    tx.put(Table::History, key, codec::encode(&(), entry.expires));
-                }
-                Ok(())
-            })
+    fn mark_read(&self, user: UserId, receipt: Receipt) -> Commit<()> {
+        let notice = receipt.notice.as_ref();
+        let weight =
+            receipt.marks.len() * 64 + notice.map_or(32, |notice| notice.message.body.len() + 256);
+        self.committer.submit(Growth::Frees, weight, move |tx| {
+            for mark in receipt.marks {
+                let key = keys::user_row(scope::MARK, user, mark.seq);
+                tx.put(Table::History, key, codec::encode(&(), mark.expires));
+            }
+            if let Some(Delivery { to, message }) = receipt.notice {
+                deliver(tx, to, &message);
+            }
+            if let Some(promise) = receipt.keeps {
+                let key = keys::key(tag::PROMISE, &[&promise.0.to_be_bytes()]);
+                tx.remove(Table::Registry, key);
+            }
+            Ok(())
+        })
     }
 
     fn forget(&self, user: UserId, entries: Vec<Seq>) -> Commit<()> {
@@ -115,16 +125,6 @@ impl HistoryStore for Embedded {
             Ok((seq, codec::decode::<PromiseRow<'_>>(&value)?.receipts()?))
         })
         .collect()
-    }
-
-    fn kept(&self, promise: Seq) -> Commit<()> {
-        self.committer.submit(Growth::Frees, 32, move |tx| {
-            tx.remove(
-                Table::Registry,
-                keys::key(tag::PROMISE, &[&promise.0.to_be_bytes()]),
-            );
-            Ok(())
-        })
     }
 }
 

@@ -37,7 +37,7 @@ mod tests;
 pub use committer::OnFailure;
 pub use tables::StoreSizes;
 
-use committer::{Committer, Growth};
+use committer::{Bounds, Committer, Growth};
 use space::Space;
 use tables::{Table, Tables};
 use upkeep::Upkeep;
@@ -111,8 +111,15 @@ impl Embedded {
             .map_err(|error| OpenError::Folder(dir.clone(), error))?;
         let watch = Space::watch(dir, options.min_free_bytes)
             .map_err(|error| OpenError::Folder(dir.clone(), error))?;
-        let committer = Committer::start(tables.clone(), next_seq, space, on_touched, on_failure)
-            .map_err(|error| OpenError::Folder(dir.clone(), error))?;
+        let committer = Committer::start(
+            Bounds::default(),
+            tables.clone(),
+            next_seq,
+            space,
+            on_touched,
+            on_failure,
+        )
+        .map_err(|error| OpenError::Folder(dir.clone(), error))?;
         let committer = Arc::new(committer);
         let upkeep = Upkeep::start(tables.clone(), committer.clone(), clock, options)
             .map_err(|error| OpenError::Folder(dir.clone(), error))?;

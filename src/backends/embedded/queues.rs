@@ -118,7 +118,7 @@ fn weight(change: &Change) -> usize {
 }
 
 /// Puts one message into many queues.
-fn deliver(tx: &mut Tx<'_>, to: Recipients, message: &NewMessage) -> Seq {
+pub(super) fn deliver(tx: &mut Tx<'_>, to: Recipients, message: &NewMessage) -> Seq {
     match to {
         Recipients::Queues(queues) => {
             let body = match queues.len() {

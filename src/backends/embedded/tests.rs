@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::backends::{
-    Change, HistoryStore, QueueCatalog, QueueStore, ReadMark, Recipients, Renewal, SessionRegistry,
-    Touched,
+    Change, Delivery, HistoryStore, QueueCatalog, QueueStore, ReadMark, Receipt, Recipients,
+    Renewal, SessionRegistry, Touched,
 };
+use crate::config::limits;
 use crate::domain::history::{Audience, NewEntry, Receipts, Unread};
 use crate::domain::message::{MessageState, NewMessage, Origin, QueueSource};
 use crate::domain::queue::{QueueAttributes, QueueRecord};
@@ -20,6 +21,8 @@ use crate::domain::{
     AccountId, IdentityId, MessageId, QueueError, QueueName, QueueNo, SessionId, SessionKey,
     Timestamp, UserId,
 };
+
+mod topics;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -680,7 +683,13 @@ async fn read_marks_last() {
         origin: Origin::Own,
         expires: NOW.plus(Duration::from_secs(60)),
     };
-    f.store.mark_read(UserId(7), vec![mark]).await.unwrap();
+    let receipt = |marks, notice, keeps| Receipt {
+        marks,
+        notice,
+        keeps,
+    };
+    let read = receipt(vec![mark], None, None);
+    f.store.mark_read(UserId(7), read).await.unwrap();
     let f = f.reopen();
     assert!(f.store.entries(UserId(7), Seq(0), NOW).unwrap()[0].read);
     assert_eq!(
@@ -697,10 +706,38 @@ async fn read_marks_last() {
     let promise = f.store.promise(receipts.clone()).await.unwrap();
     let f = f.reopen();
     assert_eq!(f.store.promised().unwrap(), [(promise, receipts)]);
-    f.store.kept(promise).await.unwrap();
+    let session = f.session(1, "a", Some(7)).await;
+    let notice = Delivery {
+        to: queues(&[session.queue]),
+        message: message("read"),
+    };
+    let kept = receipt(Vec::new(), Some(notice), Some(promise));
+    f.store.mark_read(UserId(7), kept).await.unwrap();
+    let f = f.reopen();
     assert_eq!(f.store.promised().unwrap(), []);
+    assert_eq!(f.texts(&session), ["read"]);
     f.store.forget(UserId(7), vec![seq]).await.unwrap();
     assert!(f.store.entries(UserId(7), Seq(0), NOW).unwrap().is_empty());
+}
+
+#[actix_rt::test]
+async fn bodies_beyond_the_limit_are_read_when_they_are_asked_for() {
+    let f = Fixture::new();
+    let queue = f.queue("q").await;
+    let half = "x".repeat(limits::LOADED_BODY_BYTES / 2);
+    for _ in 0..3 {
+        let send = vec![Change::Send(message(&half))];
+        f.store.commit(queue.no, send).await.unwrap();
+    }
+    let source = QueueSource {
+        queue: queue.no,
+        account: None,
+    };
+    let loaded = f.store.load(source, NOW).unwrap().messages;
+    let lengths: Vec<_> = loaded.iter().map(|m| m.message.body.len()).collect();
+    assert_eq!(lengths, [half.len(), half.len(), 0]);
+    let last = f.store.body(queue.no, loaded[2].seq, Origin::Own).unwrap();
+    assert_eq!(last.unwrap(), half);
 }
 
 #[test]

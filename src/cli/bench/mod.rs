@@ -15,6 +15,7 @@ mod mqtt;
 mod notify;
 mod queue;
 mod report;
+mod restart;
 mod sessions;
 mod sign;
 mod wake;
@@ -83,6 +84,7 @@ enum What {
     Wake(wake::WakeArgs),
     Idle(idle::IdleArgs),
     Mqtt(mqtt::MqttArgs),
+    Restart(restart::RestartArgs),
 }
 
 /// How long two kinds of load take turns.
@@ -132,6 +134,7 @@ pub fn run(args: BenchArgs) -> anyhow::Result<()> {
             What::Broadcast(args) => broadcast::run(args, &server).await?,
             What::Wake(args) => wake::run(args, &server).await?,
             What::Idle(args) => idle::run(args, &server).await?,
+            What::Restart(args) => restart::run(args, &server).await?,
             What::Mqtt(args) => return mqtt::run(args, &server),
         };
         anyhow::Ok(Some(report))
@@ -217,6 +220,7 @@ mod tests {
             "mqtt storm",
             "mqtt durable",
             "mqtt floor",
+            "restart --dir x",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -254,6 +258,8 @@ mod tests {
             "mqtt rooms --limit",
             "mqtt rooms --presign --username u",
             "mqtt durable --in-flight 0",
+            "restart",
+            "restart --dir x --messages 1",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -1,5 +1,6 @@
 //! `DeleteIdentities`: their sessions are destroyed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +21,12 @@ struct Delete {
     identity_ids_to_delete: Option<Vec<String>>,
 }
 
-pub(super) async fn call(state: Arc<CognitoState>, _: Grant, body: Bytes) -> Result<Value, Fault> {
+pub(super) async fn call(
+    state: Arc<CognitoState>,
+    _: Grant,
+    body: Bytes,
+    _: Option<IpAddr>,
+) -> Result<Value, Fault> {
     let call: Delete = json11::parse(&body)?;
     let ids = required(call.identity_ids_to_delete, "IdentityIdsToDelete")?;
     if ids.is_empty() || ids.len() > IDENTITIES {

@@ -1,5 +1,6 @@
 //! `DescribeIdentity`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +18,12 @@ struct Describe {
     identity_id: Option<String>,
 }
 
-pub(super) async fn call(state: Arc<CognitoState>, _: Grant, body: Bytes) -> Result<Value, Fault> {
+pub(super) async fn call(
+    state: Arc<CognitoState>,
+    _: Grant,
+    body: Bytes,
+    _: Option<IpAddr>,
+) -> Result<Value, Fault> {
     let call: Describe = json11::parse(&body)?;
     let session = state.session(&required(call.identity_id, "IdentityId")?)?;
     // An identity never changes: a refresh gives new keys, not another identity.

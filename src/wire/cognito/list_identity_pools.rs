@@ -1,5 +1,6 @@
 //! `ListIdentityPools`: there is one.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +19,12 @@ struct ListPools {
     next_token: Option<String>,
 }
 
-pub(super) async fn call(state: Arc<CognitoState>, _: Grant, body: Bytes) -> Result<Value, Fault> {
+pub(super) async fn call(
+    state: Arc<CognitoState>,
+    _: Grant,
+    body: Bytes,
+    _: Option<IpAddr>,
+) -> Result<Value, Fault> {
     let call: ListPools = json11::parse(&body)?;
     if !(1..=60).contains(&required(call.max_results, "MaxResults")?) {
         return Err(invalid("MaxResults must be between 1 and 60."));

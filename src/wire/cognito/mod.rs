@@ -1,9 +1,11 @@
-//! The Cognito identity wire (WIRE 3), as far as the identities of sessions go: a client turns its session's
-//! token into the session's current keys, the operator looks at identities and deletes them.
+//! The Cognito identity wire (WIRE 3), as far as the identities of sessions and guests go: a client turns its session's
+//! token into the session's current keys, a guest gets an identity and keys, the operator looks at identities and deletes
+//! them.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
@@ -12,7 +14,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::auth::{Access, Grant};
+use crate::auth::{Access, Authenticator, Grant};
 use crate::config::limits::cognito as limits;
 use crate::domain::session::Session;
 use crate::domain::{Clock, IdentityId, SessionKey, StoreError, Timestamp};
@@ -24,6 +26,7 @@ use super::{Call, Inbound, Operation, Refusal};
 pub mod delete_identities;
 pub mod describe_identity;
 pub mod get_credentials_for_identity;
+pub mod get_id;
 pub mod list_identity_pools;
 
 #[cfg(test)]
@@ -53,6 +56,8 @@ pub struct CognitoState {
     pub env: String,
     /// The time.
     pub clock: Clock,
+    /// Makes guests' keys.
+    pub authenticator: Arc<Authenticator>,
 }
 
 impl fmt::Debug for CognitoState {
@@ -79,12 +84,13 @@ impl CognitoState {
     /// The session of an identity, unless its life is over.
     fn session(&self, id: &str) -> Result<Session, Fault> {
         let identity = parse_identity(id)?;
-        let session = (self.find)(&identity).map_err(store_fault)?;
+        self.known(&identity)?.ok_or_else(|| not_found(id))
+    }
+
+    fn known(&self, identity: &IdentityId) -> Result<Option<Session>, Fault> {
+        let session = (self.find)(identity).map_err(store_fault)?;
         let now = self.clock.wall();
-        session.filter(|session| session.ttl > now).ok_or_else(|| {
-            let text = format!("Identity '{id}' not found.");
-            Fault::sender("ResourceNotFoundException", text)
-        })
+        Ok(session.filter(|session| session.ttl > now))
     }
 }
 
@@ -104,6 +110,7 @@ pub static OPERATIONS: &[Operation<CognitoState>] = operations![
     "DeleteIdentities" Operator delete_identities::call,
     "DescribeIdentity" Operator describe_identity::call,
     "GetCredentialsForIdentity" Public get_credentials_for_identity::call,
+    "GetId" Public get_id::call,
     "ListIdentityPools" Operator list_identity_pools::call,
 ];
 
@@ -152,9 +159,10 @@ fn refuse(refusal: &Refusal) -> HttpResponse {
 async fn serve<F: Future<Output = Result<Value, Fault>>>(
     state: Arc<CognitoState>,
     call: Call,
-    run: impl FnOnce(Arc<CognitoState>, Grant, Bytes) -> F,
+    run: impl FnOnce(Arc<CognitoState>, Grant, Bytes, Option<IpAddr>) -> F,
 ) -> HttpResponse {
-    json11::answer(run(state, call.grant, call.body).await)
+    let source_ip = call.peer.map(|peer| peer.ip());
+    json11::answer(run(state, call.grant, call.body, source_ip).await)
 }
 
 fn internal() -> Fault {
@@ -175,6 +183,11 @@ fn store_fault(error: StoreError) -> Fault {
         ),
         StoreError::Failed(_) | StoreError::Corrupt(_) => internal(),
     }
+}
+
+fn not_found(id: &str) -> Fault {
+    let text = format!("Identity '{id}' not found.");
+    Fault::sender("ResourceNotFoundException", text)
 }
 
 fn parse_identity(id: &str) -> Result<IdentityId, Fault> {

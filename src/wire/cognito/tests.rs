@@ -27,6 +27,12 @@ fn given() -> Given {
         region: "us-east-1".into(),
         env: "dev".into(),
         clock: Clock::start(),
+        authenticator: Arc::new(Authenticator::new(
+            Vec::new(),
+            registry.clone(),
+            vec!["us-east-1".into()],
+            Clock::start(),
+        )),
     };
     Given {
         state: Arc::new(state),
@@ -56,7 +62,7 @@ impl Given {
 
     async fn raw_credentials(&self, caller: Caller, members: &Value) -> Result<Value, Fault> {
         let body = members.to_string().into();
-        get_credentials_for_identity::call(self.state.clone(), grant(caller), body).await
+        get_credentials_for_identity::call(self.state.clone(), grant(caller), body, None).await
     }
 }
 
@@ -160,7 +166,7 @@ async fn identities_are_described_and_deleted() {
     let id = given.session.identity.as_str();
     let describe = async || {
         let body = json!({ "IdentityId": id }).to_string().into();
-        describe_identity::call(given.state.clone(), grant(operator()), body).await
+        describe_identity::call(given.state.clone(), grant(operator()), body, None).await
     };
     let found = describe().await.unwrap();
     assert_eq!(found["IdentityId"], id);
@@ -170,7 +176,7 @@ async fn identities_are_described_and_deleted() {
     let missing = format!("us-east-1:{}", Uuid::new_v4());
     let delete = async |ids: Vec<&str>| {
         let body = json!({ "IdentityIdsToDelete": ids }).to_string().into();
-        delete_identities::call(given.state.clone(), grant(operator()), body).await
+        delete_identities::call(given.state.clone(), grant(operator()), body, None).await
     };
     for bad in [vec![], vec![id; 61], vec![id, "nope"]] {
         let fault = delete(bad).await.unwrap_err();
@@ -190,7 +196,7 @@ async fn what_is_not_deleted_is_named() {
     state.destroy = Box::new(|_| Box::pin(async { Err(StoreError::Overloaded) }));
     let id = given.session.identity.as_str();
     let body = json!({ "IdentityIdsToDelete": [id] }).to_string().into();
-    let answer = delete_identities::call(given.state.clone(), grant(operator()), body).await;
+    let answer = delete_identities::call(given.state.clone(), grant(operator()), body, None).await;
     let expect = json!([{ "IdentityId": id, "ErrorCode": "InternalServerError" }]);
     assert_eq!(answer.unwrap()["UnprocessedIdentityIds"], expect);
 }
@@ -200,7 +206,7 @@ async fn there_is_one_pool() {
     let given = given();
     let list = async |body: &'static str| {
         let state = given.state.clone();
-        list_identity_pools::call(state, grant(operator()), body.into()).await
+        list_identity_pools::call(state, grant(operator()), body.into(), None).await
     };
     let answer = list("{\"MaxResults\":60}").await.unwrap();
     let pool = &answer["IdentityPools"][0];

@@ -461,10 +461,18 @@ mod tests {
     #[test]
     fn topic_filters_are_checked() {
         for good in ["a", "a/b", "/a", "a/+/b", "#", "a/#", "rooms/{accountId}/#"] {
-            assert!(filter(good).is_ok(), "{good}");
+            assert!(filter(good, "s").is_ok(), "{good}");
         }
         for bad in ["", "a/#/b", "a#", "a+/b", "a\0", &"x".repeat(257)] {
-            assert!(filter(bad).is_err(), "{bad}");
+            assert!(filter(bad, "s").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn m04_a_session_id_widens_no_grant() {
+        for (id, expect) in [("s", true), ("+", false), ("#", false), ("a/b", false)] {
+            assert_eq!(filter("rooms/{sessionId}", id).is_ok(), expect, "{id}");
+            assert!(filter("rooms/{accountId}/#", id).is_ok(), "{id}");
         }
     }
 

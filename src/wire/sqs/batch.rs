@@ -116,6 +116,11 @@ fn is_entry_id(id: &str) -> bool {
     (1..=limits::BATCH_ID_CHARS).contains(&id.len()) && id.bytes().all(allowed)
 }
 
+/// [`answer`] where there is nothing to say of what went well.
+pub fn plain_answer(protocol: Protocol, element: &'static str, results: Results<()>) -> Answer {
+    answer(protocol, element, results, |()| Vec::new())
+}
+
 /// The answer to a batch: `Successful` and `Failed`, each left out when empty. `element` names a success in XML.
 pub fn answer<T>(
     protocol: Protocol,

@@ -66,9 +66,7 @@ pub async fn batch(mut request: Request) -> Result<Answer, Fault> {
         })
         .await?;
     let element = "ChangeMessageVisibilityBatchResultEntry";
-    Ok(batch::answer(request.protocol, element, results, |()| {
-        Vec::new()
-    }))
+    Ok(batch::plain_answer(request.protocol, element, results))
 }
 
 #[cfg(test)]

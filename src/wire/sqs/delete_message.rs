@@ -55,9 +55,7 @@ pub async fn batch(mut request: Request) -> Result<Answer, Fault> {
         })
         .await?;
     let element = "DeleteMessageBatchResultEntry";
-    Ok(batch::answer(request.protocol, element, results, |()| {
-        Vec::new()
-    }))
+    Ok(batch::plain_answer(request.protocol, element, results))
 }
 
 #[cfg(test)]

@@ -232,6 +232,15 @@ mod tests {
     }
 
     #[test]
+    fn one_statement_has_as_many_actions_as_allowed() {
+        let actions = ["SendMessage"; limits::POLICY_ACTIONS + 1];
+        let parse = |actions| permission("a", &["111111111111"], actions);
+        assert!(parse(&actions[1..]).is_ok());
+        let refused = parse(&actions).unwrap_err().to_string();
+        assert_eq!(refused, QueueError::OverLimit.to_string());
+    }
+
+    #[test]
     fn labels_are_added_once_and_removed() {
         let mut queue = test_queue("q");
         let new = |label| permission(label, &["111111111111"], &["*", "SendMessage"]).unwrap();

@@ -61,6 +61,14 @@ mod tests {
     }
 
     #[test]
+    fn as_many_parameters_as_allowed_are_read() {
+        use super::super::limits::QUERY_PARAMETERS;
+        let many: String = (0..QUERY_PARAMETERS).map(|n| format!("a{n}=1&")).collect();
+        assert!(parse(many.as_bytes()).is_ok());
+        assert!(parse(format!("{many}more=1").as_bytes()).is_err());
+    }
+
+    #[test]
     fn what_a_query_can_not_say_is_refused() {
         for bad in [
             "Entries=[]",

@@ -116,6 +116,20 @@ mod tests {
     }
 
     #[test]
+    fn as_many_parameters_and_segments_as_allowed_are_read() {
+        let many: String = (0..limits::QUERY_PARAMETERS)
+            .map(|n| format!("a{n}=1&"))
+            .collect();
+        let form = parse_query(many.as_bytes(), b"").unwrap();
+        assert_eq!(form.children.len(), limits::QUERY_PARAMETERS);
+        assert!(parse_query(many.as_bytes(), b"more=1").is_err());
+        let deep = vec!["a"; limits::QUERY_NAME_SEGMENTS];
+        let form = parse_query(format!("{}=1", deep.join(".")).as_bytes(), b"").unwrap();
+        assert_eq!(text(&form, &deep), Some("1"));
+        assert!(parse_query(format!("{}.a=1", deep.join(".")).as_bytes(), b"").is_err());
+    }
+
+    #[test]
     fn one_parameter_is_found_without_the_rest() {
         let raw = b"x=%ff&Action=List+Queues&Action=b";
         assert_eq!(find(raw, "Action").as_deref(), Some("List Queues"));

@@ -4,6 +4,7 @@ mod edges;
 mod exceptions;
 mod named;
 mod portable;
+mod reached;
 mod sizes;
 mod source;
 
@@ -40,6 +41,7 @@ pub fn run(env: &Env) -> Result<String> {
     problems.extend(edges::check(&files));
     problems.extend(sizes::check(&files));
     problems.extend(named::check(&files));
+    problems.extend(reached::check(&files));
     problems.extend(portable::check(&files, &env.root));
     let problems = excuse(problems, exceptions::ALL);
     if problems.is_empty() {
@@ -113,6 +115,14 @@ fn excuse(mut problems: Vec<Problem>, exceptions: &[Exception]) -> Vec<Problem> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file of a tree that a test makes up.
+    pub(super) fn file(path: &str, text: &str) -> File {
+        File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
+    }
 
     fn problem(rule: &'static str, path: &str) -> Problem {
         Problem {

@@ -114,14 +114,8 @@ fn exists(path: &str, files: &[File]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::file;
     use super::*;
-
-    fn file(path: &str, text: &str) -> File {
-        File {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
 
     fn check_one(path: &str, text: &str, expect: &[&str]) {
         let tree = [

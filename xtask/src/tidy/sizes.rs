@@ -80,14 +80,8 @@ pub fn is_test(files: &[File], path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::file;
     use super::*;
-
-    fn file(path: &str, text: &str) -> File {
-        File {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
-    }
 
     fn check_one(path: &str, text: &str, expect: &[&str]) {
         let problems = check(&[file(path, text)]);

@@ -2,6 +2,7 @@
 
 mod fifo;
 mod lifecycle;
+mod limits;
 mod redrive;
 mod session;
 mod standard;
@@ -14,6 +15,8 @@ use bytes::Bytes;
 use super::double::{Memory, shared};
 use super::messages::{ChangeVisibility, Delete, Outgoing, Receive, Received, Send, Sent};
 use super::{Queues, QueuesConfig, Sealers};
+use crate::domain::ids::unique_id;
+use crate::domain::message::NewMessage;
 use crate::domain::queue::{QueueAttributes, QueueRecord};
 use crate::domain::{Clock, QueueError, QueueName};
 
@@ -129,6 +132,25 @@ fn outgoing(body: &str) -> Outgoing {
         dedup: None,
         trace_header: None,
         sender: "me".into(),
+    }
+}
+
+/// A message as the store has it, put there past the actors.
+fn stored(body: &str) -> NewMessage {
+    let now = Clock::start().now();
+    NewMessage {
+        id: unique_id(),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        seal: false,
+        sent: now,
+        expires: now.plus(LONG),
+        visible_at: now,
+        sender: "me".into(),
+        attributes: Arc::new([]),
+        group: None,
+        dedup: None,
+        trace_header: None,
+        dead_letter_source: None,
     }
 }
 

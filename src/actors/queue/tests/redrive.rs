@@ -12,7 +12,7 @@ fn redrive(target: &str, max: u32) -> Option<RedrivePolicy> {
 }
 
 /// A queue whose messages go to `dead` after one receive, with no visibility timeout.
-async fn source(bench: &Bench) -> QueueRecord {
+pub(super) async fn source(bench: &Bench) -> QueueRecord {
     bench
         .queue("source", |q| {
             q.redrive = redrive("dead", 1);
@@ -21,7 +21,7 @@ async fn source(bench: &Bench) -> QueueRecord {
         .await
 }
 
-async fn ended(bench: &Bench, source: &QueueRecord) -> MoveTask {
+pub(super) async fn ended(bench: &Bench, source: &QueueRecord) -> MoveTask {
     for _ in 0..200 {
         let task = bench.queues.list_moves(source, 10).await.unwrap().remove(0);
         if !matches!(task.status, MoveStatus::Running | MoveStatus::Cancelling) {

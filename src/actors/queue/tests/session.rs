@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use uuid::Uuid;
-
 use super::*;
 use crate::actors::session::SessionKind;
 use crate::backends::{QueueStore as _, Recipients, Touched};
@@ -70,20 +68,9 @@ fn only(queue: &QueueRecord) -> Recipients {
 }
 
 async fn deliver(bench: &Bench, to: Recipients, json: &str) {
-    let now = Clock::start().now();
     let message = NewMessage {
-        id: Uuid::new_v4(),
-        body: Bytes::copy_from_slice(json.as_bytes()),
         seal: true,
-        sent: now,
-        expires: now.plus(LONG),
-        visible_at: now,
-        sender: "me".into(),
-        attributes: Arc::new([]),
-        group: None,
-        dedup: None,
-        trace_header: None,
-        dead_letter_source: None,
+        ..stored(json)
     };
     bench.store.deliver(to, message).await.unwrap();
 }

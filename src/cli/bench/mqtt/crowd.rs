@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Lent to one connection after the other. A short read is known to have emptied a socket, so it is ample.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// Connections that are looked after before what is due is sent.
+const EVENTS: usize = 256;
+
 /// Descriptors beside the connections.
 const SPARE: u64 = 64;
 
@@ -46,7 +49,7 @@ impl Crowd {
         Ok(Self {
             target: target.clone(),
             poll: Poll::new()?,
-            events: Events::with_capacity(1024),
+            events: Events::with_capacity(EVENTS),
             links: Vec::with_capacity(most),
             buffer: vec![0; BUFFER_BYTES],
         })

@@ -184,13 +184,11 @@ impl Load for Durable {
     fn acknowledged(&mut self, publisher: usize, packet_id: u16, now: Instant) {
         let waiting = &mut self.topics[publisher - self.subscribers].waiting;
         // Brokers answer in order, mostly.
-        if let Some(at) = waiting
+        let at = waiting
             .iter()
-            .position(|&(waiting, _)| waiting == packet_id)
-        {
-            if let Some((_, sent)) = waiting.remove(at) {
-                self.acknowledged.record(now - sent);
-            }
+            .position(|&(waiting, _)| waiting == packet_id);
+        if let Some((_, sent)) = at.and_then(|at| waiting.remove(at)) {
+            self.acknowledged.record(now - sent);
         }
     }
 

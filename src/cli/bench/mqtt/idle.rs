@@ -40,7 +40,8 @@ pub(super) fn run(args: &IdleArgs, broker: &Broker) -> anyhow::Result<Report> {
     };
     let rest = Duration::from_secs_f64(args.seconds);
     let mut first = Crowd::new(&broker.target, FIRST)?;
-    first.open((0..FIRST.min(connections)).map(client).collect())?;
+    // Under ids of their own: a client that comes back soon is another matter.
+    first.open((connections..connections + FIRST).map(client).collect())?;
     first.leave();
     std::thread::sleep(rest.min(Duration::from_secs(1)));
     let before = broker.pid.map(resident_bytes).transpose()?;

@@ -36,7 +36,7 @@ pub(super) struct RoomsArgs {
 }
 
 /// After so many publishes in a row it is time to read again.
-const BURST: usize = 64;
+const BURST: usize = 256;
 
 impl RoomsArgs {
     /// How it was measured.

@@ -25,6 +25,7 @@ fn keyring(given: &Given) -> Keyring {
         expired: expired.credentials,
         replaced,
         destroyed: destroyed.credentials,
+        guest: testing::guest(&given.door.authenticator),
         other: other.credentials,
     }
 }

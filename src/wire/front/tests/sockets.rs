@@ -76,6 +76,41 @@ async fn h01_ambiguous_framing_is_refused_and_the_connection_closed() {
 }
 
 #[actix::test]
+async fn beyond_the_limit_connections_wait_in_the_backlog() {
+    let given = given();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let options = ServeOptions {
+        workers: 1,
+        connections_per_worker: 2,
+        shutdown_patience: Duration::from_secs(1),
+        ..ServeOptions::default()
+    };
+    let server = serve(vec![Listener::http(listener)], &given.door, &options).unwrap();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    let ask = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /public HTTP/1.1\r\nHost: h\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        stream
+    };
+    let answered = async |stream: &mut TcpStream, within: u64| {
+        let mut head = [0; 12];
+        let read = stream.read_exact(&mut head);
+        let read = tokio::time::timeout(Duration::from_millis(within), read).await;
+        read.is_ok() && head.starts_with(b"HTTP/1.1")
+    };
+    let (mut first, mut second) = (ask().await, ask().await);
+    assert!(answered(&mut first, 5_000).await && answered(&mut second, 5_000).await);
+    let mut third = ask().await;
+    assert!(!answered(&mut third, 500).await, "there is no room for it");
+    drop(first);
+    assert!(answered(&mut third, 5_000).await, "now there is");
+    handle.stop(false).await;
+}
+
+#[actix::test]
 async fn h02_slow_heads_and_bodies_end() {
     let given = given();
     let (address, handle) = start(&given);

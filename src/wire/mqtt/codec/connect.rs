@@ -280,7 +280,7 @@ fn check_flags(version: Version, flags: u8) -> Parsed<()> {
 }
 
 const fn will_qos(flags: u8) -> u8 {
-    flags / flag::WILL_QOS & 3
+    (flags / flag::WILL_QOS) & 3
 }
 
 fn read_will(version: Version, flags: u8, reader: &mut Reader<'_>) -> Parsed<Will> {

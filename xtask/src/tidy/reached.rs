@@ -1,0 +1,194 @@
+//! Limits and the tests that reach them: a bound that no test has reached may not be one.
+
+use super::sizes::is_test;
+use super::source;
+use super::{File, Problem};
+
+/// Where the limits are.
+const LIMITS: &str = "src/config/limits.rs";
+
+/// Limits, and settings that bound something, which their test reaches without naming them: mostly because it works with a
+/// smaller one. The test's name must exist.
+const REACHED: &[(&str, &str)] = &[
+    (
+        "COMMIT_QUEUE_JOBS",
+        "what_waits_is_bounded_in_jobs_and_in_bytes",
+    ),
+    (
+        "COMMIT_QUEUE_BYTES",
+        "what_waits_is_bounded_in_jobs_and_in_bytes",
+    ),
+    ("COMMIT_BATCH_BYTES", "a_batch_ends_when_it_has_its_bytes"),
+    (
+        "SESSION_RETENTION_DEFAULT",
+        "test_options_come_by_query_or_by_json",
+    ),
+    ("SQS_MESSAGE_BYTES", "of_messages_in_sqs"),
+    ("MOVE_RATE", "a_start_is_read_in_both_protocols"),
+    ("SETTINGS", "every_key_has_a_rule_and_every_rule_a_key"),
+    ("BODY_PATIENCE", "h02_slow_heads_and_bodies_end"),
+    (
+        "SIGNING_KEYS",
+        "a_cache_of_one_slot_still_answers_right_for_everybody",
+    ),
+    (
+        "http.max_connections",
+        "beyond_the_limit_connections_wait_in_the_backlog",
+    ),
+    ("http.body_limit_bytes", "of_requests"),
+    ("http.head_timeout", "h02_slow_heads_and_bodies_end"),
+    ("http.body_timeout", "h02_slow_heads_and_bodies_end"),
+    (
+        "store.min_free_bytes",
+        "a_full_disk_refuses_growth_and_serves_the_rest",
+    ),
+    ("sessions.max_sessions", "limits_are_reached_and_not_passed"),
+    (
+        "sessions.queue_limit",
+        "a_full_queue_gets_no_receipt_message_and_stops_no_receipt",
+    ),
+    ("queues.max_messages", "limits_refuse"),
+    ("queues.max_in_flight", "limits_refuse"),
+    ("queues.max_waiting", "limits_refuse"),
+    (
+        "queues.mailbox",
+        "so_many_requests_wait_in_a_queues_mailbox",
+    ),
+    (
+        "queues.cached_body_bytes",
+        "bodies_beyond_the_budget_are_read_when_needed",
+    ),
+];
+
+/// Reports limits that neither a test names nor [`REACHED`] lists, and rows of that which lead nowhere.
+pub fn check(files: &[File]) -> Vec<Problem> {
+    let Some(limits) = files.iter().find(|file| file.path == LIMITS) else {
+        return Vec::new();
+    };
+    let of_tests = |file: &File| match file.path.rsplit_once('.')?.1 {
+        "rs" if file.path != LIMITS => Some(test_code(files, file)),
+        "py" => Some(file.text.clone()),
+        _ => None,
+    };
+    let tests: Vec<String> = files.iter().filter_map(of_tests).collect();
+    let code = source::code(&limits.text);
+    let constants = constants(&code);
+    check_against(limits, &constants, &tests, REACHED)
+}
+
+fn check_against(
+    limits: &File,
+    constants: &[(usize, &str)],
+    tests: &[String],
+    reached: &[(&str, &str)],
+) -> Vec<Problem> {
+    let problem = |line, what| Problem {
+        rule: "limit-test",
+        path: LIMITS.to_owned(),
+        line,
+        what,
+    };
+    let mut problems = Vec::new();
+    for (line, name) in constants {
+        let listed = reached.iter().any(|(limit, _)| limit == name);
+        if !listed && !tests.iter().any(|test| has_word(test, name)) {
+            let what =
+                format!("no test names `{name}`: add one that reaches it, or a row in REACHED");
+            problems.push(problem(*line, what));
+        }
+    }
+    for (limit, test) in reached {
+        let there = constants.iter().any(|(_, name)| name == limit)
+            || limits.text.contains(&format!("(\"{limit}\","));
+        if !there {
+            problems.push(problem(
+                0,
+                format!("REACHED lists `{limit}`, which is no limit"),
+            ));
+        }
+        let ways = [format!("fn {test}("), format!("def {test}(")];
+        let is_in = |code: &String| ways.iter().any(|way| code.contains(way));
+        if !tests.iter().any(is_in) {
+            let what = format!("REACHED names the test `{test}`, which does not exist");
+            problems.push(problem(0, what));
+        }
+    }
+    problems
+}
+
+/// The public constants, with their lines.
+fn constants(code: &str) -> Vec<(usize, &str)> {
+    let lines = code.lines().enumerate();
+    let found = lines.filter_map(|(index, line)| {
+        let (name, _) = line
+            .trim_start()
+            .strip_prefix("pub const ")?
+            .split_once(':')?;
+        Some((index + 1, name))
+    });
+    found.collect()
+}
+
+/// The part of a file that is compiled for tests only.
+fn test_code(files: &[File], file: &File) -> String {
+    let code = source::code(&file.text);
+    if file.path.starts_with("tests/") || is_test(files, &file.path) {
+        return code;
+    }
+    let (rest, _) = source::without_tests(&code);
+    // Both are as long: what was taken out is what differs.
+    let kept = code.chars().zip(rest.chars());
+    kept.map(|(whole, rest)| if whole == rest { ' ' } else { whole })
+        .collect()
+}
+
+fn has_word(code: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    code.match_indices(word).any(|(at, _)| {
+        !code[..at].ends_with(is_part) && !code[at + word.len()..].starts_with(is_part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::file;
+    use super::*;
+
+    /// What is wrong with these limits, if this is the only other file.
+    fn check(limits: &str, path: &str, text: &str, reached: &[(&str, &str)]) -> Vec<String> {
+        let files = [file(LIMITS, limits), file(path, text)];
+        let code = source::code(limits);
+        let tests = [test_code(&files, &files[1])];
+        let problems = check_against(&files[0], &constants(&code), &tests, reached);
+        problems.into_iter().map(|problem| problem.what).collect()
+    }
+
+    #[test]
+    fn a_limit_is_named_by_a_test_or_listed_with_one() {
+        let limits =
+            "/// Doc.\npub const MOST: usize = 1;\npub mod x {\n    pub const LEAST: u8 = 2;\n}\n";
+        let code = "fn f() { MOST; LEAST; }\n";
+        let test = "#[cfg(test)]\nmod tests {\n    fn reaches() { MOST; limits::LEAST; }\n}\n";
+        assert_eq!(
+            check(limits, "src/a.rs", code, &[]).len(),
+            2,
+            "code is no test"
+        );
+        assert!(check(limits, "src/a.rs", &format!("{code}{test}"), &[]).is_empty());
+        assert!(check(limits, "tests/a.rs", code, &[]).is_empty());
+        let longer = test.replace("LEAST", "LEAST_OF_ALL");
+        assert_eq!(check(limits, "src/a.rs", &longer, &[]).len(), 1);
+        let listed = [("LEAST", "reaches")];
+        assert!(check(limits, "src/a.rs", &longer, &listed).is_empty());
+    }
+
+    #[test]
+    fn a_row_leads_to_a_limit_and_a_test() {
+        let limits = "pub const MOST: usize = 1;\n(\"a.setting\", 1, 2, \"things\")\n";
+        let test = "#[cfg(test)]\nmod tests {\n    fn reaches() { MOST; }\n}\n";
+        let check = |row| check(limits, "src/a.rs", test, &[row]);
+        assert!(check(("a.setting", "reaches")).is_empty());
+        assert_eq!(check(("a.other", "reaches")).len(), 1);
+        assert_eq!(check(("MOST", "gone")).len(), 1);
+    }
+}
