@@ -2,13 +2,11 @@
 //! concrete backend.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
-use futures_util::future;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::actors::dispatcher::{Dispatchers, Neighbours, Routes};
@@ -23,14 +21,16 @@ use crate::backends::{OnTouched, SessionRegistry};
 use crate::domain::{Clock, StoreError};
 use crate::observe::health::Health;
 use crate::wire::front::{
-    BENCH_ROUTES, CertificateError, Door, Limits, Listener, ServeOptions, Traffic, serve,
+    BENCH_ROUTES, CertificateError, Door, Limits, ServeOptions, Traffic, serve,
 };
 use crate::wire::{cognito, http, iot, kinesis, probes, sqs, sts};
 
 mod listen;
+mod mqtt;
 mod settings;
 
 pub use listen::{Addresses, TlsSettings};
+use mqtt::{MqttParts, Plane};
 
 /// Everything that can be set, typed and checked.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub struct Settings {
     pub serve: ServeOptions,
     /// Bounds of requests.
     pub limits: Limits,
-    /// Threads for actors.
+    /// Threads for user actors.
     pub actor_threads: usize,
     /// The store.
     pub store: StoreOptions,
@@ -59,7 +59,7 @@ pub struct Settings {
     pub session_sweep_interval: Duration,
     /// Messages that a session's queue may hold.
     pub session_queue_limit: u64,
-    /// Queues; arbiters are filled in.
+    /// Queues.
     pub queues: QueuesConfig,
     /// The Kinesis stream.
     pub stream: kinesis::Stream,
@@ -69,6 +69,8 @@ pub struct Settings {
     pub user_message_ttl: Duration,
     /// After how long an unused user actor is let go.
     pub user_idle_after: Duration,
+    /// MQTT; `None`: there is none.
+    pub mqtt: Option<MqttParts>,
     /// What guests, roles and accounts may do with topics.
     pub book: Arc<Rulebook>,
     /// Guests' keys that one address gets at once, and a minute.
@@ -114,6 +116,7 @@ pub struct App {
     traffic: Arc<Traffic>,
     health: Health,
     core: Core,
+    patience: Duration,
 }
 
 impl App {
@@ -126,9 +129,7 @@ impl App {
         metrics: PrometheusHandle,
         on_failure: OnFailure,
     ) -> Result<Self, StartError> {
-        let (listener, http) = listen::bind(settings.http_listen)?;
-        let (mut listeners, others) = listen::tls(&settings)?;
-        listeners.push(Listener::http(listener));
+        let (listeners, http, others) = listen::all(&settings)?;
         let core = Core::start(&settings, on_failure)?;
         sweep(core.registrar.clone(), settings.session_sweep_interval);
         let health = core.health();
@@ -149,6 +150,7 @@ impl App {
             traffic,
             health,
             core,
+            patience: settings.serve.shutdown_patience,
         })
     }
 
@@ -162,9 +164,15 @@ impl App {
     pub async fn drain(self) {
         self.health.drain();
         self.traffic.close();
-        let stopped = self.server.stop(true);
+        let until = tokio::time::Instant::now() + self.patience;
+        self.server.pause().await;
+        if let Some(plane) = &self.core.plane {
+            plane.transports.drain(GOODBYE).await;
+        }
         self.core.queues.drain().await;
-        future::select(pin!(stopped), pin!(self.traffic.ended())).await;
+        // No worker ends before the last request has: the queue that it asks may have its actor on any of them.
+        let _ = tokio::time::timeout_at(until, self.traffic.ended()).await;
+        self.server.stop(false).await;
         // What nobody waited for, such as the receive counts of the last polls, reaches the disk, too.
         if let Err(error) = self.core.store.flush().await {
             tracing::warn!(%error, "the last changes that nobody waited for may be lost");
@@ -174,6 +182,9 @@ impl App {
         }
     }
 }
+
+/// How long MQTT clients may take to read their goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Everything behind the wires: the store and the actors.
 struct Core {
@@ -185,6 +196,7 @@ struct Core {
     arbiters: Vec<Arbiter>,
     store: Arc<Embedded>,
     authenticator: Arc<Authenticator>,
+    plane: Option<Plane>,
 }
 
 impl Core {
@@ -203,7 +215,7 @@ impl Core {
         let arbiters: Vec<Arbiter> = threads.map(|_| Arbiter::new()).collect();
         let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
         let registry: Arc<dyn SessionRegistry> = store.clone();
-        let queues = queues(settings, &store, &handles, clock);
+        let queues = queues(settings, &store, clock);
         let _ = queues_cell.set(queues.clone());
         let dispatchers = dispatchers(settings, &store, routes.clone(), clock);
         let users = Users::new(
@@ -215,6 +227,10 @@ impl Core {
         );
         users.keep_promises()?;
         let authenticator = authenticator(settings, store.clone(), versions, clock)?;
+        let authenticator = Arc::new(authenticator);
+        let plane = settings.mqtt.as_ref();
+        let plane = plane.map(|parts| Plane::start(parts, &store, &queues, &authenticator, clock));
+        let plane = plane.transpose()?;
         Ok(Self {
             clock,
             queues,
@@ -223,7 +239,8 @@ impl Core {
             registrar: Registrar::new(registry, routes, settings.sessions.clone(), clock),
             arbiters,
             store,
-            authenticator: Arc::new(authenticator),
+            authenticator,
+            plane,
         })
     }
 
@@ -275,6 +292,9 @@ impl Core {
             &iot,
             iot::KEY_ROUTES,
         );
+        if let (Some(plane), Some(parts)) = (&self.plane, &settings.mqtt) {
+            door = plane.serve(door, parts);
+        }
         if settings.bench {
             door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
         }
@@ -360,17 +380,9 @@ fn authenticator(
     }))
 }
 
-fn queues(
-    settings: &Settings,
-    store: &Arc<Embedded>,
-    arbiters: &[ArbiterHandle],
-    clock: Clock,
-) -> Queues {
-    let config = QueuesConfig {
-        arbiters: arbiters.to_vec(),
-        ..settings.queues.clone()
-    };
+fn queues(settings: &Settings, store: &Arc<Embedded>, clock: Clock) -> Queues {
     let sealers = session::sealers(store.clone());
+    let config = settings.queues.clone();
     Queues::new(config, store.clone(), store.clone(), sealers, clock)
 }
 

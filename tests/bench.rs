@@ -22,6 +22,7 @@ impl Server {
         let data = tempfile::tempdir().unwrap();
         let mut process = Command::new(FANFARE)
             .env("FANFARE_HTTP_LISTEN", "127.0.0.1:0")
+            .env("FANFARE_MQTT_LISTEN", "127.0.0.1:0")
             .env("FANFARE_STORE_DIR", data.path().join("store"))
             .env("FANFARE_BENCH_ENABLED", "true")
             .stdout(Stdio::piped())

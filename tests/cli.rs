@@ -18,6 +18,8 @@ fn fanfare(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // Several servers run at a time.
+    command.env("FANFARE_MQTT_LISTEN", "127.0.0.1:0");
     command.args(arguments).stdin(Stdio::null());
     command
 }

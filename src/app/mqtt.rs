@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use crate::actors::queue::Queues;
-use crate::actors::topic::{
-    RetainedLimits, StandingRights, TopicParts, TopicSettings, Topics,
-};
+use crate::actors::topic::{RetainedLimits, StandingRights, TopicParts, TopicSettings, Topics};
 use crate::auth::Authenticator;
 use crate::backends::embedded::Embedded;
 use crate::config::{self, Config};
 use crate::domain::publication::Publication;
 use crate::domain::{Clock, StoreError};
-use crate::wire::front::Origins;
+use crate::wire::front::{Door, Origins};
 use crate::wire::mqtt::link::{Mqtt, MqttSettings};
 use crate::wire::mqtt::transport::TransportOptions;
-use crate::wire::mqtt::{MqttDoor, Profile, Transports};
+use crate::wire::mqtt::{MqttDoor, Profile, Transports, door};
 
 /// What the topic plane and its wire are made with.
 #[derive(Debug, Clone)]
@@ -91,9 +89,8 @@ fn links(mqtt: &config::Mqtt) -> MqttSettings {
 
 /// The running topic plane.
 pub(super) struct Plane {
-    pub(super) topics: Topics,
     pub(super) transports: Transports,
-    pub(super) door: Arc<MqttDoor>,
+    door: Arc<MqttDoor>,
 }
 
 impl Plane {
@@ -117,13 +114,28 @@ impl Plane {
         )?;
         topics.keep_time();
         let transports = Transports::new(parts.transports.clone());
-        let mqtt = Mqtt::new(topics.clone(), authenticator.clone(), parts.links.clone(), clock);
+        let mqtt = Mqtt::new(
+            topics.clone(),
+            authenticator.clone(),
+            parts.links.clone(),
+            clock,
+        );
         let door = Arc::new(MqttDoor::new(Arc::new(mqtt), transports.clone()));
-        Ok(Self {
-            topics,
-            transports,
-            door,
-        })
+        Ok(Self { transports, door })
+    }
+}
+
+impl Plane {
+    /// Lets connections in through the door.
+    pub(super) fn serve(&self, door: Door, parts: &MqttParts) -> Door {
+        let origins = parts.origins.clone();
+        door.links(
+            "mqtt",
+            door::PATH,
+            door::PROTOCOLS,
+            origins,
+            self.door.clone(),
+        )
     }
 }
 

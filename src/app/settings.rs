@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::listen::TlsSettings;
+use super::mqtt::MqttParts;
 use crate::actors::queue::QueuesConfig;
 use crate::actors::registrar::SessionSettings;
 use crate::auth::{OperatorKey, Rulebook, keys};
@@ -50,21 +51,12 @@ impl Settings {
             env: config.env.clone(),
             user_message_ttl: config.history.user_message_ttl,
             user_idle_after: config.history.idle_after,
+            mqtt: MqttParts::of(config),
             book,
             guest_rate: (config.guests.keys_burst, config.guests.keys_per_minute),
             bench: config.bench.enabled,
         }
     }
-}
-
-/// `None` too if a file is not named, which whoever reads the configuration complains about.
-fn tls(config: &Config) -> Option<TlsSettings> {
-    let (cert, key) = config.certificate().ok()??;
-    Some(TlsSettings {
-        files: CertificateFiles { cert, key },
-        http_listen: config.http.tls_listen,
-        mqtt_listen: config.mqtt.tls_listen.filter(|_| config.mqtt.enabled),
-    })
 }
 
 /// The first pair, and the second if there is one.
@@ -77,6 +69,16 @@ fn operators(keys: &OperatorKeys) -> Vec<OperatorKey> {
     let second = keys.second.as_ref();
     let second = second.map(|pair| key(&pair.access_key, &pair.secret_key));
     [first].into_iter().chain(second).collect()
+}
+
+/// `None` too if a file is not named, which whoever reads the configuration complains about.
+fn tls(config: &Config) -> Option<TlsSettings> {
+    let (cert, key) = config.certificate().ok()??;
+    Some(TlsSettings {
+        files: CertificateFiles { cert, key },
+        http_listen: config.http.tls_listen,
+        mqtt_listen: config.mqtt.tls_listen.filter(|_| config.mqtt.enabled),
+    })
 }
 
 fn store(config: &Config) -> StoreOptions {
@@ -116,8 +118,6 @@ fn queues(config: &Config) -> QueuesConfig {
         max_in_flight: config.queues.max_in_flight,
         max_waiting: config.queues.max_waiting,
         cached_body_bytes: config.queues.cached_body_bytes,
-        // The arbiters are made when the program starts.
-        arbiters: Vec::new(),
     }
 }
 

@@ -185,6 +185,12 @@ fn ways(entry: &Exposed) -> Vec<Way> {
             };
             vec![rpc("AmazonSQS"), form]
         }
+        "sts" => vec![Way {
+            header: Some(("content-type", "application/x-www-form-urlencoded".into())),
+            body: format!("Action={}&Version=2011-06-15", entry.name),
+            form: true,
+            ..rpc("")
+        }],
         "kinesis" => vec![rpc("Kinesis_20131202")],
         "cognito" => vec![rpc("AWSCognitoIdentityService")],
         _ => {
@@ -218,6 +224,7 @@ fn path(pattern: &str) -> String {
         ("{ids}", "x"),
         ("{asof}", "1"),
         ("{file*}", "index.css"),
+        ("{stage}", "dev"),
     ];
     let path = values
         .iter()
@@ -232,8 +239,10 @@ fn path(pattern: &str) -> String {
 fn code(refusal: &Refusal, entry: &Exposed, way: &Way) -> &'static str {
     match (refusal, entry.wire) {
         (Refusal::AccessDenied, "cognito") => "NotAuthorizedException",
-        (Refusal::Auth(AuthError::InvalidClientToken), "sqs") if way.form => "InvalidClientTokenId",
-        (Refusal::Auth(AuthError::SignatureDoesNotMatch(_)), "sqs") if way.form => {
+        (Refusal::Auth(AuthError::InvalidClientToken), "sqs" | "sts") if way.form => {
+            "InvalidClientTokenId"
+        }
+        (Refusal::Auth(AuthError::SignatureDoesNotMatch(_)), "sqs" | "sts") if way.form => {
             "SignatureDoesNotMatch"
         }
         // The older protocols leave the suffix out.

@@ -309,13 +309,18 @@ fn greeting(
             format!("{access}:$FANFARE_OPERATOR_SECRET_KEY"),
         )
     };
-    let tls = [("https", others.https), ("mqtts", others.mqtts)];
-    let tls =
-        tls.map(|(name, address)| address.map(|address| format!("listening {name} {address}\n")));
-    let tls: String = tls.into_iter().flatten().collect();
+    let listening = [
+        ("mqtt", others.mqtt),
+        ("https", others.https),
+        ("mqtts", others.mqtts),
+    ];
+    let line = |(name, address): (&str, Option<SocketAddr>)| {
+        Some(format!("listening {name} {}\n", address?))
+    };
+    let others: String = listening.into_iter().filter_map(line).collect();
     format!(
         "listening http {http}\n\
-         {tls}\
+         {others}\
          data            {data}\n\
          operator keys   {keys}\n\
          create a session:\n  \

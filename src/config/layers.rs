@@ -372,13 +372,19 @@ mod tests {
             let number = limits::SETTINGS.iter().any(|(name, ..)| name == key);
             let text = TEXTS.iter().any(|text| text.key == key);
             let switch = SWITCHES.contains(&key.as_str());
-            let rules = [number, text, switch].map(u8::from).iter().sum::<u8>();
+            let list = LISTS.iter().any(|list| list.key == key);
+            let rules = [number, text, switch, list]
+                .map(u8::from)
+                .iter()
+                .sum::<u8>();
             assert_eq!(rules, 1, "{key}");
             assert_eq!(number, matches!(value, Value::Num(..)), "{key}");
         }
         let numbers = limits::SETTINGS.iter().map(|(key, ..)| *key);
         let texts = TEXTS.iter().map(|text| text.key);
-        for key in numbers.chain(texts).chain(SWITCHES.iter().copied()) {
+        let lists = LISTS.iter().map(|list| list.key);
+        let others = SWITCHES.iter().copied().chain(lists);
+        for key in numbers.chain(texts).chain(others) {
             assert!(known.contains_key(key), "{key} is no setting");
         }
     }
@@ -505,6 +511,38 @@ mod tests {
         check("aws_account = 123456789012", &["aws_account", "quotes"]);
         check("[http]\nworkers = ", &["line 2"]);
         check("[region]\na = 1", &["region", "map"]);
+    }
+
+    #[test]
+    fn lists_are_read_as_what_they_are() {
+        let config = loads(&[("FANFARE_GUESTS_ALLOW", "/game/*, /chat")]);
+        assert_eq!(config.guests.allow, ["/game/*", "/chat"]);
+        let toml = "[[roles]]\nname = \"a\"\npolicy = \"x.json\"\n[[accounts]]\nusername = \"u\"\n\
+                    password_hash = \"c4nary\"\npolicy = \"{}\"";
+        let config = from_toml(toml, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.roles[0].name, "a");
+        assert_eq!(config.accounts[0].password_hash.expose(), "c4nary");
+        assert!(!format!("{config:?}").contains("c4nary"));
+        let check = |toml: &str, part: &str| check_refused(from_toml(toml, &[]), &[part, ".toml"]);
+        check("[guests]\nallow = \"x\"", "guests.allow");
+        check("[guests]\nallow = [\"\"]", "guests.allow");
+        check("[guests]\nallow = [7]", "guests.allow");
+        check("[[roles]]\nname = \"a\"", "roles: found another list");
+        check(
+            "[[roles]]\nname = \"a b\"\npolicy = \"x\"",
+            "1 to 64 letters",
+        );
+        check(
+            "[[roles]]\nname = \"a\"\npolicy = \"x\"\nother = 1",
+            "roles",
+        );
+        check(
+            "[[accounts]]\nusername = \"+\"\npassword_hash = \"c4nary\"\npolicy = \"x\"",
+            "accounts",
+        );
+        let wrong = "[[accounts]]\nusername = \"u\"\npassword_hash = [\"c4nary\"]\npolicy = \"x\"";
+        let problems = from_toml(wrong, &[]).expect_err("a complaint").to_string();
+        assert!(!problems.contains("c4nary"), "{problems}");
     }
 
     #[test]

@@ -32,8 +32,9 @@ pub const ANSWERED_QUEUE_URLS: usize = 1000;
 /// Messages waiting in a dispatcher's mailbox; senders wait beyond it.
 pub const DISPATCHER_MAILBOX: usize = 4096;
 
-/// Entries waiting in a history actor's mailbox; senders wait beyond it.
-pub const HISTORIAN_MAILBOX: usize = 4096;
+/// Entries waiting in a history actor's mailbox; senders wait beyond it. Twice what its dispatcher can hand over before
+/// it has its turn, so that no entry waits outside, with a sender who may go away.
+pub const HISTORIAN_MAILBOX: usize = 2 * DISPATCHER_MAILBOX;
 
 /// Requests waiting in a user actor's mailbox; senders wait beyond it.
 pub const USER_MAILBOX: usize = 256;

@@ -39,6 +39,7 @@ export async function startServer() {
     env: {
       ...Object.fromEntries(inherited),
       FANFARE_HTTP_LISTEN: "127.0.0.1:0",
+      FANFARE_MQTT_LISTEN: "127.0.0.1:0",
       FANFARE_STORE_DIR: join(directory, "data"),
       FANFARE_AWS_ACCOUNT: ACCOUNT,
     },

@@ -26,6 +26,7 @@ STREAM = f"{ENVIRONMENT}-sqs-browser-event-dispatcher"
 
 # Settings by environment variable.
 HTTP_LISTEN = "FANFARE_HTTP_LISTEN"
+MQTT_LISTEN = "FANFARE_MQTT_LISTEN"
 STORE_DIR = "FANFARE_STORE_DIR"
 ACCESS_KEY = "FANFARE_OPERATOR_ACCESS_KEY"
 SECRET_KEY = "FANFARE_OPERATOR_SECRET_KEY"
@@ -39,6 +40,7 @@ DRAIN_TIMEOUT_SECONDS = 25
 
 _REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 _LISTENING = re.compile(r"listening http (\S+:\d+)")
+_LISTENING_MQTT = re.compile(r"listening mqtt ([^:\s]+):(\d+)")
 
 
 def seconds(count):
@@ -76,11 +78,22 @@ class Server:
         """Everything that the server has printed."""
         return "".join(self._log)
 
+    @property
+    def mqtt(self):
+        """Host and port of MQTT over TCP."""
+        found = _LISTENING_MQTT.findall(self.log)[-1]
+        return found[0], int(found[1])
+
     def start(self):
         """Starts the binary and waits until it is ready to serve."""
         self._address.clear()
         environment = clean_environment(
-            **{HTTP_LISTEN: "127.0.0.1:0", STORE_DIR: str(self.directory / "data"), ACCOUNT: AWS_ACCOUNT},
+            **{
+                HTTP_LISTEN: "127.0.0.1:0",
+                MQTT_LISTEN: "127.0.0.1:0",
+                STORE_DIR: str(self.directory / "data"),
+                ACCOUNT: AWS_ACCOUNT,
+            },
             **self.settings,
         )
         self.process = subprocess.Popen(

@@ -76,6 +76,7 @@ impl Launch {
         command
             .args(words)
             .env("FANFARE_HTTP_LISTEN", "127.0.0.1:0")
+            .env("FANFARE_MQTT_LISTEN", "127.0.0.1:0")
             .env("FANFARE_STORE_DIR", &self.data)
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())

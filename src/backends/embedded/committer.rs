@@ -409,8 +409,10 @@ mod tests {
 
     /// A committing thread that stops after every batch until it is let go on.
     struct Gated {
-        committer: Committer,
+        /// Dropped first: the thread is waited for when the committer is dropped.
         go_on: Sender<()>,
+        committer: Committer,
+        tables: Arc<Tables>,
         /// The queues that each batch touched.
         batches: Arc<Mutex<Vec<usize>>>,
         _dir: tempfile::TempDir,
@@ -434,9 +436,11 @@ mod tests {
             let _ = gate.lock().unwrap().recv();
         });
         let fails: OnFailure = Arc::new(|error| panic!("{error}"));
-        let committer = Committer::start(bounds, tables, Seq(1), space, on_touched, fails).unwrap();
+        let committer =
+            Committer::start(bounds, tables.clone(), Seq(1), space, on_touched, fails).unwrap();
         Gated {
             committer,
+            tables,
             go_on,
             batches,
             _dir: dir,
@@ -468,8 +472,10 @@ mod tests {
         let gated = gated(bounds);
         let mut waiting = vec![gated.stop()];
         waiting.extend((1..=taken).map(|queue| gated.submit(queue, 100)));
-        let refused = gated.submit(taken + 1, 100).await;
-        assert_eq!(refused, Err(StoreError::Overloaded), "{bounds:?}");
+        // One that is taken would wait here for ever.
+        let one_more = gated.submit(taken + 1, 100);
+        let refused = tokio::time::timeout(Duration::from_secs(2), one_more).await;
+        assert_eq!(refused, Ok(Err(StoreError::Overloaded)), "{bounds:?}");
         for _ in 0..taken + 2 {
             gated.go_on.send(()).unwrap();
         }
@@ -485,6 +491,46 @@ mod tests {
         check(Bounds { jobs: 3, ..wide }, 3).await;
         // The one that passes the limit is the last that is taken.
         check(Bounds { bytes: 250, ..wide }, 3).await;
+    }
+
+    #[actix_rt::test]
+    async fn a_job_that_fails_or_panics_leaves_nothing_in_the_batch_it_shares() {
+        let gated = gated(Bounds::default());
+        let submit = |row: &'static str, end: fn() -> Result<(), StoreError>| {
+            gated.committer.submit(Growth::Grows, 8, move |tx| {
+                let seq = tx.next_seq();
+                tx.put(Table::Messages, row.as_bytes(), seq.0.to_be_bytes());
+                tx.touch(Touched::Queue(QueueNo(seq.0)));
+                end().map(|()| seq)
+            })
+        };
+        let first = gated.stop();
+        let good = submit("good", || Ok(()));
+        let fails = submit("fails", || Err(StoreError::Overloaded));
+        let panics = submit("panics", || panic!("on purpose"));
+        let also = submit("also", || Ok(()));
+        for _ in 0..2 {
+            gated.go_on.send(()).unwrap();
+        }
+        first.await.unwrap();
+        // The numbers of those that failed are given out again.
+        assert_eq!((good.await, also.await), (Ok(Seq(1)), Ok(Seq(2))));
+        assert_eq!(fails.await, Err(StoreError::Overloaded));
+        assert!(matches!(panics.await, Err(StoreError::Failed(_))));
+        let stored = |row: &str| gated.tables.get(Table::Messages, row.as_bytes());
+        for (row, there) in [
+            ("good", true),
+            ("fails", false),
+            ("panics", false),
+            ("also", true),
+        ] {
+            assert_eq!(stored(row).unwrap().is_some(), there, "{row}");
+        }
+        assert_eq!(
+            *gated.batches.lock().unwrap(),
+            [1, 2],
+            "and they touched nothing"
+        );
     }
 
     #[actix_rt::test]

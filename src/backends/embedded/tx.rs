@@ -1,10 +1,13 @@
 //! A transaction on the committing thread: sees its own and all earlier writes of the batch.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use fjall::Slice;
 
 use super::committer::{REMOVED_ROW_BYTES, counts_as_garbage, note};
 use super::counts::{Before, Client};
-use super::tables::{Table, Tables};
+use super::tables::{TABLES, Table, Tables};
 use crate::backends::Touched;
 use crate::domain::publication::ClientNo;
 use crate::domain::{QueueNo, Seq, StoreError};
@@ -16,10 +19,22 @@ pub(super) struct Op {
     pub(super) value: Option<Slice>,
 }
 
+/// From so many writes on, a batch is looked through by an index.
+const INDEXED_FROM: usize = 64;
+
+/// Where the newest write of each row is.
+#[derive(Default)]
+struct Index {
+    rows: [HashMap<Slice, usize>; TABLES],
+    /// How many writes it covers.
+    ops: usize,
+}
+
 /// The writes of a batch so far.
 pub(super) struct Tx<'a> {
     tables: &'a Tables,
     ops: Vec<Op>,
+    index: RefCell<Index>,
     touched: Vec<Touched>,
     depths: Vec<(QueueNo, i64)>,
     /// The topic plane's counters are changed as jobs run: this takes it back.
@@ -57,6 +72,7 @@ impl<'a> Tx<'a> {
         Self {
             tables,
             ops: Vec::new(),
+            index: RefCell::default(),
             touched: Vec::new(),
             depths: Vec::new(),
             counted: Vec::new(),
@@ -105,16 +121,27 @@ impl<'a> Tx<'a> {
 
     /// A row's value, this batch's writes included.
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, StoreError> {
-        // Few jobs look, and a batch is small: a walk from the end costs less than an index for every write.
-        match self
-            .ops
-            .iter()
-            .rev()
-            .find(|op| op.table == table && *op.key == *key)
-        {
+        match self.newest(table, key) {
             Some(op) => Ok(op.value.clone()),
             None => self.tables.get(table, key),
         }
+    }
+
+    /// This batch's newest write of a row.
+    fn newest(&self, table: Table, key: &[u8]) -> Option<&Op> {
+        // In a small batch a walk from the end costs less than an index. In a long one, of jobs that each look, the
+        // walks would take longer than the disk, and the next batch would be longer still.
+        if self.ops.len() < INDEXED_FROM {
+            let is_it = |op: &&Op| op.table == table && *op.key == *key;
+            return self.ops.iter().rev().find(is_it);
+        }
+        let mut index = self.index.borrow_mut();
+        for (at, op) in self.ops.iter().enumerate().skip(index.ops) {
+            index.rows[op.table as usize].insert(op.key.clone(), at);
+        }
+        index.ops = self.ops.len();
+        let at = index.rows[table as usize].get(key)?;
+        self.ops.get(*at)
     }
 
     /// Tells who may be waiting, once the commit is done.
@@ -173,6 +200,10 @@ impl<'a> Tx<'a> {
     /// Takes back everything since the mark.
     pub(super) fn roll_back(&mut self, mark: Mark) {
         self.ops.truncate(mark.ops);
+        if self.index.get_mut().ops > mark.ops {
+            // It does not know what it forgot for what is taken back.
+            *self.index.get_mut() = Index::default();
+        }
         self.touched.truncate(mark.touched);
         self.depths.truncate(mark.depths);
         for before in self.counted.drain(mark.counted..).rev() {

@@ -210,6 +210,7 @@ impl Own {
         let mut process = Command::new(program)
             .arg("serve")
             .env("FANFARE_HTTP_LISTEN", "127.0.0.1:0")
+            .env("FANFARE_MQTT_LISTEN", "127.0.0.1:0")
             .env("FANFARE_STORE_DIR", dir)
             .env("FANFARE_OPERATOR_ACCESS_KEY", &like.keys.access_key)
             .env("FANFARE_OPERATOR_SECRET_KEY", &like.keys.secret_key)

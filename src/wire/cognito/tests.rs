@@ -274,9 +274,75 @@ async fn calls_come_through_the_door() {
     let operator = testing::operator();
     let (status, _) = send("DescribeIdentity", describe, Some(&operator)).await;
     assert_eq!(status, 200);
-    let (status, body) = send("GetId", "{}".into(), None).await;
+    let (status, body) = send("GetOpenIdToken", "{}".into(), None).await;
     assert_eq!(
         (status, body["__type"].as_str()),
         (400, Some("UnknownOperationException"))
     );
+}
+
+#[actix::test]
+async fn guests_get_an_identity_and_keys() {
+    use crate::app::testing::Composed;
+    let given = Composed::new();
+    let send = async |operation: &str, body: Value| {
+        let target = format!("{TARGET_PREFIX}{operation}");
+        let headers = vec![("x-amz-target".to_owned(), target)];
+        let body = body.to_string();
+        let answer = given.send(("POST", "/"), &headers, body.as_bytes()).await;
+        (answer.status, answer.json())
+    };
+    let name = format!("fanfare/us-east-1/{}", "dev");
+    let uuid = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
+    let pool = format!("us-east-1:{uuid}");
+    let (status, body) = send("GetId", json!({ "IdentityPoolId": pool })).await;
+    assert_eq!(status, 200, "{body}");
+    let identity = body["IdentityId"].clone();
+    assert!(
+        identity
+            .as_str()
+            .is_some_and(|id| id.starts_with("us-east-1:"))
+    );
+    let (status, body) = send(
+        "GetCredentialsForIdentity",
+        json!({ "IdentityId": identity }),
+    )
+    .await;
+    assert_eq!((status, &body["IdentityId"]), (200, &identity), "{body}");
+    assert!(body["Credentials"]["SecretKey"].is_string(), "{body}");
+    assert!(body["Credentials"]["Expiration"].is_f64(), "{body}");
+    for (operation, body, code) in [
+        ("GetId", json!({}), "InvalidParameterException"),
+        (
+            "GetId",
+            json!({ "IdentityPoolId": "x" }),
+            "ResourceNotFoundException",
+        ),
+        (
+            "GetId",
+            json!({ "IdentityPoolId": pool, "Logins": { "x": "y" } }),
+            "NotAuthorizedException",
+        ),
+        (
+            "GetCredentialsForIdentity",
+            json!({ "IdentityId": identity, "Logins": { "x": "y" } }),
+            "ResourceNotFoundException",
+        ),
+    ] {
+        let (status, body) = send(operation, body).await;
+        assert_eq!(
+            (status, body["__type"].as_str()),
+            (400, Some(code)),
+            "{body}"
+        );
+    }
+    given.authenticator().replace(Default::default());
+    let (_, body) = send("GetId", json!({ "IdentityPoolId": pool })).await;
+    assert_eq!(body["__type"], "NotAuthorizedException");
+    let (_, body) = send(
+        "GetCredentialsForIdentity",
+        json!({ "IdentityId": identity }),
+    )
+    .await;
+    assert_eq!(body["__type"], "ResourceNotFoundException");
 }

@@ -284,7 +284,9 @@ async fn a_full_disk_takes_no_message_and_lets_them_go() {
     gone.no = client;
     gone.disconnected = Some(NOW);
     f.topics().save(gone.clone()).await.unwrap();
-    gone.subscriptions.extend_from_within(..);
+    for _ in 0..3 {
+        gone.subscriptions.extend_from_within(..);
+    }
     full(f.topics().save(gone).await);
     f.topics()
         .received(client, placed.places[0].unwrap())
@@ -347,4 +349,32 @@ async fn many_in_one_commit_see_each_other() {
     );
     let steps = vec![Step::Open(0), Step::Reopen];
     contract::run(Fixture::new(), steps).await;
+}
+
+#[actix_rt::test]
+async fn a_long_batch_is_looked_through_by_its_newest_writes() {
+    let f = Fixture::new();
+    let row = |n: u32| n.to_be_bytes().to_vec();
+    let read = move |tx: &super::tx::Tx<'_>, n: u32| {
+        let value = tx.get(Table::Topics, &row(n)).unwrap();
+        value.map(|value| value.to_vec())
+    };
+    let job = f.store.committer.submit(Growth::Grows, 0, move |tx| {
+        for n in 0..200 {
+            tx.put(Table::Topics, row(n), "old");
+        }
+        assert_eq!(read(tx, 150).as_deref(), Some(&b"old"[..]));
+        let mark = tx.mark();
+        tx.put(Table::Topics, row(150), "new");
+        tx.remove(Table::Topics, row(1));
+        assert_eq!(read(tx, 150).as_deref(), Some(&b"new"[..]));
+        assert_eq!(read(tx, 1), None);
+        tx.roll_back(mark);
+        assert_eq!(read(tx, 150).as_deref(), Some(&b"old"[..]), "taken back");
+        assert_eq!(read(tx, 1).as_deref(), Some(&b"old"[..]));
+        assert_eq!(tx.get(Table::Shared, &row(1)), Ok(None), "another table");
+        assert_eq!(read(tx, 200), None);
+        Ok(())
+    });
+    job.await.unwrap();
 }
