@@ -376,38 +376,8 @@ impl Default for Config {
                 stream: "{env}-sqs-browser-event-dispatcher".to_owned(),
                 shards: 1,
             },
-            mqtt: Mqtt {
-                enabled: true,
-                listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
-                tls_listen: None,
-                profile: MqttProfile::Open,
-                allowed_origins: "*".to_owned(),
-                max_connections: 100_000,
-                max_packet_bytes: 256 << 10,
-                connect_timeout: Duration::from_secs(5),
-                max_in_flight: 32,
-                max_waiting: 1000,
-                max_waiting_bytes: 8 << 20,
-                max_outbound_bytes: 256 << 10,
-                slow_consumer_timeout: Duration::from_secs(10),
-                max_keep_alive: Duration::from_secs(1200),
-                ping_interval: Duration::from_secs(30),
-                max_topic_aliases: 32,
-                max_client_id_bytes: 256,
-                max_subscriptions: 128,
-                max_session_expiry: Duration::from_secs(604_800),
-                max_durable_sessions: 100_000,
-                queue_limit: 10_000,
-                max_retained_messages: 100_000,
-                max_retained_bytes: 64 << 20,
-                lifecycle_events: true,
-            },
-            guests: Guests {
-                allow: Vec::new(),
-                anonymous_policy: None,
-                keys_per_minute: 60,
-                keys_burst: 30,
-            },
+            mqtt: Mqtt::default(),
+            guests: Guests::default(),
             roles: Vec::new(),
             accounts: Vec::new(),
             bench: Bench { enabled: false },
@@ -415,6 +385,48 @@ impl Default for Config {
                 format: LogFormat::Text,
                 filter: "info,actix_server=warn,fjall=warn,lsm_tree=warn".to_owned(),
             },
+        }
+    }
+}
+
+impl Default for Guests {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            anonymous_policy: None,
+            keys_per_minute: 60,
+            keys_burst: 30,
+        }
+    }
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            tls_listen: None,
+            profile: MqttProfile::Open,
+            allowed_origins: "*".to_owned(),
+            max_connections: 100_000,
+            max_packet_bytes: 256 << 10,
+            connect_timeout: Duration::from_secs(5),
+            max_in_flight: 32,
+            max_waiting: 1000,
+            max_waiting_bytes: 8 << 20,
+            max_outbound_bytes: 256 << 10,
+            slow_consumer_timeout: Duration::from_secs(10),
+            max_keep_alive: Duration::from_secs(1200),
+            ping_interval: Duration::from_secs(30),
+            max_topic_aliases: 32,
+            max_client_id_bytes: 256,
+            max_subscriptions: 128,
+            max_session_expiry: Duration::from_secs(604_800),
+            max_durable_sessions: 100_000,
+            queue_limit: 10_000,
+            max_retained_messages: 100_000,
+            max_retained_bytes: 64 << 20,
+            lifecycle_events: true,
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Tests of reading policies.
+
 use super::*;
 use crate::domain::policy::{Access, Action, Context, Realm};
 

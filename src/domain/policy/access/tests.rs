@@ -1,3 +1,5 @@
+//! Tests of deciding by policies.
+
 use std::net::IpAddr;
 
 use super::*;
