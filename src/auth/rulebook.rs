@@ -256,8 +256,10 @@ mod tests {
     fn m19_an_empty_file_denies_all_and_one_that_is_not_there_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().display().to_string();
-        let mut config = Config::default();
-        config.roles = vec![role("a", &path)];
+        let config = Config {
+            roles: vec![role("a", &path)],
+            ..Config::default()
+        };
         let allows = |config: &Config| {
             let book = Rulebook::of(config).unwrap();
             let access = book.roles["a"].rules.access(&Context::default());

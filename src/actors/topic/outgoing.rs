@@ -13,7 +13,7 @@ use crate::domain::StoreError;
 use crate::domain::policy::{Access, Action};
 use crate::domain::publication::Ordinal;
 
-/// The way out of one connection. It belongs to the link, which sends what [`Outgoing::next`] gives it and reports
+/// The way out of one connection. It belongs to the link, which sends what [`Outgoing::next_sending`] gives it and reports
 /// what the client acknowledges.
 pub struct Outgoing {
     topics: Topics,
@@ -88,7 +88,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`StoreError`] if the queue can not be read.
-    pub fn next(&mut self) -> Result<Option<Sending>, StoreError> {
+    pub fn next_sending(&mut self) -> Result<Option<Sending>, StoreError> {
         loop {
             if self.window.is_idle() {
                 self.catch_up()?;

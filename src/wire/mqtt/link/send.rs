@@ -155,7 +155,7 @@ impl Link {
             }
             self.pump_retained(open);
             while self.may_write() {
-                match open.outgoing.next()? {
+                match open.outgoing.next_sending()? {
                     Some(sending) => self.write_sending(open, &sending),
                     None => break,
                 }
