@@ -1,4 +1,4 @@
-//! Tests of deciding by policies.
+//! Every rule of the evaluation, attacks M4 to M8 and M19 by name, and two properties.
 
 use std::net::IpAddr;
 
