@@ -60,7 +60,7 @@ impl Settings {
 }
 
 /// The first pair, and the second if there is one.
-fn operators(keys: &OperatorKeys) -> Vec<OperatorKey> {
+pub(super) fn operators(keys: &OperatorKeys) -> Vec<OperatorKey> {
     let key = |access_key: &str, secret_key: &Secret| OperatorKey {
         access_key: access_key.into(),
         secret_key: secret_key.expose().to_owned(),

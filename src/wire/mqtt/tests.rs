@@ -217,7 +217,10 @@ async fn both(given: &Given) -> (TcpStream, Client) {
     let mut stream = TcpStream::connect(given.tcp).await.unwrap();
     stream.write_all(b"x").await.unwrap();
     read(&mut stream, 1).await;
-    (stream, Client::connect(given.http).await)
+    let mut client = Client::connect(given.http).await;
+    client.send(&frame(BINARY, b"x")).await;
+    client.frame().await;
+    (stream, client)
 }
 
 #[actix::test]
