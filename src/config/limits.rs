@@ -46,6 +46,9 @@ pub const TOPIC_MAILBOX: usize = 4096;
 /// Publications that one message carries to another worker.
 pub const FAN_OUT_BATCH: usize = 256;
 
+/// Publications of one connection that may wait for an earlier one's way to the disk; beyond it the connection is not read.
+pub const PUBLICATIONS_BEHIND: usize = 1024;
+
 /// Topics whose subscribers a worker remembers; beyond it all are forgotten and found anew.
 pub const CACHED_TOPICS: usize = 65_536;
 
