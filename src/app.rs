@@ -1,14 +1,12 @@
 //! The composition root: builds everything from the settings and connects it. The only file that names a
 //! concrete backend.
 
-use std::net::{SocketAddr, TcpListener};
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
-use futures_util::future;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::actors::dispatcher::{Dispatchers, Neighbours, Routes};
@@ -22,12 +20,16 @@ use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
 use crate::backends::{OnTouched, SessionRegistry};
 use crate::domain::{Clock, StoreError};
 use crate::observe::health::Health;
-use crate::wire::front::{BENCH_ROUTES, Door, Limits, Listener, ServeOptions, Traffic, serve};
+use crate::wire::front::{
+    BENCH_ROUTES, CertificateError, Door, Limits, ServeOptions, Traffic, serve,
+};
 use crate::wire::{cognito, http, iot, kinesis, probes, sqs, sts};
 
+mod listen;
 mod mqtt;
 mod settings;
 
+pub use listen::{Addresses, TlsSettings};
 use mqtt::{MqttParts, Plane};
 
 /// Everything that can be set, typed and checked.
@@ -41,11 +43,13 @@ pub struct Settings {
     pub operators: Vec<OperatorKey>,
     /// Where HTTP is served.
     pub http_listen: SocketAddr,
+    /// What is served in TLS, if anything.
+    pub tls: Option<TlsSettings>,
     /// How HTTP is served.
     pub serve: ServeOptions,
     /// Bounds of requests.
     pub limits: Limits,
-    /// Threads for actors.
+    /// Threads for user actors.
     pub actor_threads: usize,
     /// The store.
     pub store: StoreOptions,
@@ -55,7 +59,7 @@ pub struct Settings {
     pub session_sweep_interval: Duration,
     /// Messages that a session's queue may hold.
     pub session_queue_limit: u64,
-    /// Queues; arbiters are filled in.
+    /// Queues.
     pub queues: QueuesConfig,
     /// The Kinesis stream.
     pub stream: kinesis::Stream,
@@ -84,6 +88,9 @@ pub enum StartError {
     /// What is in the store can not be read.
     #[error("the store can not be read: {0}")]
     Recover(#[from] StoreError),
+    /// The certificate can not be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The address can not be listened on.
     #[error("can not listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -103,12 +110,13 @@ impl StartError {
 pub struct App {
     /// Where HTTP is served.
     pub http: SocketAddr,
-    /// Where MQTT over TCP is served.
-    pub mqtt: Option<SocketAddr>,
+    /// Where else.
+    pub others: Addresses,
     server: ServerHandle,
     traffic: Arc<Traffic>,
     health: Health,
     core: Core,
+    patience: Duration,
 }
 
 impl App {
@@ -121,9 +129,7 @@ impl App {
         metrics: PrometheusHandle,
         on_failure: OnFailure,
     ) -> Result<Self, StartError> {
-        let (http_socket, http) = bind(settings.http_listen)?;
-        let mqtt = settings.mqtt.as_ref().map(|mqtt| bind(mqtt.listen));
-        let mqtt = mqtt.transpose()?;
+        let (listeners, http, others) = listen::all(&settings)?;
         let core = Core::start(&settings, on_failure)?;
         sweep(core.registrar.clone(), settings.session_sweep_interval);
         let health = core.health();
@@ -133,22 +139,18 @@ impl App {
         };
         let door = Arc::new(core.door(&settings, probes));
         let traffic = door.traffic().clone();
-        let mut listeners = vec![Listener::http(http_socket)];
-        let mqtt = mqtt.map(|(socket, address)| {
-            listeners.push(Listener::links(socket));
-            address
-        });
-        let refused = |error| StartError::Listen(settings.http_listen, error);
+        let refused = |error| StartError::Listen(http, error);
         let server = serve(listeners, &door, &settings.serve).map_err(refused)?;
         let handle = server.handle();
         actix::spawn(server);
         Ok(Self {
             http,
-            mqtt,
+            others,
             server: handle,
             traffic,
             health,
             core,
+            patience: settings.serve.shutdown_patience,
         })
     }
 
@@ -162,12 +164,15 @@ impl App {
     pub async fn drain(self) {
         self.health.drain();
         self.traffic.close();
+        let until = tokio::time::Instant::now() + self.patience;
+        self.server.pause().await;
         if let Some(plane) = &self.core.plane {
             plane.transports.drain(GOODBYE).await;
         }
-        let stopped = self.server.stop(true);
         self.core.queues.drain().await;
-        future::select(pin!(stopped), pin!(self.traffic.ended())).await;
+        // No worker ends before the last request has: the queue that it asks may have its actor on any of them.
+        let _ = tokio::time::timeout_at(until, self.traffic.ended()).await;
+        self.server.stop(false).await;
         // What nobody waited for, such as the receive counts of the last polls, reaches the disk, too.
         if let Err(error) = self.core.store.flush().await {
             tracing::warn!(%error, "the last changes that nobody waited for may be lost");
@@ -180,13 +185,6 @@ impl App {
 
 /// How long MQTT clients may take to read their goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
-
-fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let refused = |error| StartError::Listen(address, error);
-    let socket = TcpListener::bind(address).map_err(refused)?;
-    let address = socket.local_addr().map_err(refused)?;
-    Ok((socket, address))
-}
 
 /// Everything behind the wires: the store and the actors.
 struct Core {
@@ -217,7 +215,7 @@ impl Core {
         let arbiters: Vec<Arbiter> = threads.map(|_| Arbiter::new()).collect();
         let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
         let registry: Arc<dyn SessionRegistry> = store.clone();
-        let queues = queues(settings, &store, &handles, clock);
+        let queues = queues(settings, &store, clock);
         let _ = queues_cell.set(queues.clone());
         let dispatchers = dispatchers(settings, &store, routes.clone(), clock);
         let users = Users::new(
@@ -393,17 +391,9 @@ fn authenticator(
     }))
 }
 
-fn queues(
-    settings: &Settings,
-    store: &Arc<Embedded>,
-    arbiters: &[ArbiterHandle],
-    clock: Clock,
-) -> Queues {
-    let config = QueuesConfig {
-        arbiters: arbiters.to_vec(),
-        ..settings.queues.clone()
-    };
+fn queues(settings: &Settings, store: &Arc<Embedded>, clock: Clock) -> Queues {
     let sealers = session::sealers(store.clone());
+    let config = settings.queues.clone();
     Queues::new(config, store.clone(), store.clone(), sealers, clock)
 }
 

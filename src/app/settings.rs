@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Settings;
+use super::listen::TlsSettings;
 use super::mqtt::MqttParts;
 use crate::actors::queue::QueuesConfig;
 use crate::actors::registrar::SessionSettings;
@@ -10,7 +11,7 @@ use crate::auth::{OperatorKey, Rulebook, keys};
 use crate::backends::embedded::{StoreOptions, StoreSizes};
 use crate::config::{Config, OperatorKeys, Secret};
 use crate::domain::Clock;
-use crate::wire::front::{Limits, ServeOptions};
+use crate::wire::front::{CertificateFiles, Limits, ServeOptions};
 use crate::wire::kinesis;
 
 impl Settings {
@@ -26,6 +27,7 @@ impl Settings {
             aws_account: config.aws_account.clone(),
             operators: operators(operator),
             http_listen: config.http.listen,
+            tls: tls(config),
             serve: ServeOptions {
                 workers: threads,
                 connections_per_worker: config.http.max_connections.div_ceil(threads),
@@ -58,7 +60,7 @@ impl Settings {
 }
 
 /// The first pair, and the second if there is one.
-fn operators(keys: &OperatorKeys) -> Vec<OperatorKey> {
+pub(super) fn operators(keys: &OperatorKeys) -> Vec<OperatorKey> {
     let key = |access_key: &str, secret_key: &Secret| OperatorKey {
         access_key: access_key.into(),
         secret_key: secret_key.expose().to_owned(),
@@ -67,6 +69,16 @@ fn operators(keys: &OperatorKeys) -> Vec<OperatorKey> {
     let second = keys.second.as_ref();
     let second = second.map(|pair| key(&pair.access_key, &pair.secret_key));
     [first].into_iter().chain(second).collect()
+}
+
+/// `None` too if a file is not named, which whoever reads the configuration complains about.
+fn tls(config: &Config) -> Option<TlsSettings> {
+    let (cert, key) = config.certificate().ok()??;
+    Some(TlsSettings {
+        files: CertificateFiles { cert, key },
+        http_listen: config.http.tls_listen,
+        mqtt_listen: config.mqtt.tls_listen.filter(|_| config.mqtt.enabled),
+    })
 }
 
 fn store(config: &Config) -> StoreOptions {
@@ -106,8 +118,6 @@ fn queues(config: &Config) -> QueuesConfig {
         max_in_flight: config.queues.max_in_flight,
         max_waiting: config.queues.max_waiting,
         cached_body_bytes: config.queues.cached_body_bytes,
-        // The arbiters are made when the program starts.
-        arbiters: Vec::new(),
     }
 }
 

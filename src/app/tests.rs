@@ -81,7 +81,7 @@ async fn two_pairs_of_operator_keys_are_one_operator() {
             ..crate::config::Config::default()
         };
         let keys = config.operator_keys().unwrap();
-        settings.operators = Settings::of(&config, &keys).operators;
+        settings.operators = super::settings::operators(&keys);
     });
     let pair = |access_key: &str, secret_key: &str| Credentials {
         access_key: access_key.into(),

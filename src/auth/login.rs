@@ -114,6 +114,15 @@ impl Authenticator {
 }
 
 impl Logins {
+    /// How many more passwords may be checked, and wait.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> (usize, usize) {
+        (
+            self.hashing.available_permits(),
+            self.waiting.available_permits(),
+        )
+    }
+
     async fn matches(&self, hash: Arc<str>, password: Vec<u8>) -> Result<bool, LoginError> {
         let _waiting = self.waiting.try_acquire().map_err(|_| LoginError::Busy)?;
         let hashing = self.hashing.acquire().await;

@@ -253,11 +253,28 @@ mod tests {
     }
 
     #[test]
+    fn entries_are_counted() {
+        let roles = |count: usize| {
+            let named = |number: usize| role(&number.to_string(), r#"{"Statement":[]}"#);
+            (0..count).map(named).collect()
+        };
+        let mut config = Config::default();
+        config.roles = roles(limits::ENTRIES);
+        assert!(Rulebook::of(&config).is_ok());
+        check_refused(
+            |c| c.roles = roles(limits::ENTRIES + 1),
+            &["roles: more than"],
+        );
+    }
+
+    #[test]
     fn m19_an_empty_file_denies_all_and_one_that_is_not_there_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().display().to_string();
-        let mut config = Config::default();
-        config.roles = vec![role("a", &path)];
+        let config = Config {
+            roles: vec![role("a", &path)],
+            ..Config::default()
+        };
         let allows = |config: &Config| {
             let book = Rulebook::of(config).unwrap();
             let access = book.roles["a"].rules.access(&Context::default());

@@ -34,7 +34,7 @@ pub trait TopicStore: Send + Sync + 'static {
 
     /// Stores a publication, once, for everyone who must have it: in one commit, it is in each recipient's queue, it
     /// is (or, with an empty payload, is no longer) its topic's retained message if `retain` says so, and the
-    /// publisher's packet id is remembered.
+    /// publisher's packet id is remembered. If there are recipients and none of them has room, nothing of that happens.
     fn publish(&self, publish: DurablePublish) -> Commit<Placed>;
 
     /// Messages in a session's queue after `after`, ascending, at most `limit`, expired ones left out. Reads from disk.

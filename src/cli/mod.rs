@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 pub mod bench;
 pub mod client;
 pub mod decrypt;
+mod dev_tls;
 pub mod exit;
 pub mod history;
 pub mod mqtt;

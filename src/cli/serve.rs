@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::dev_tls::{self, DevTlsError};
 use super::exit;
-use crate::app::{App, Settings, StartError};
+use crate::app::{Addresses, App, Settings, StartError};
 use crate::auth::Rulebook;
 use crate::config::{self, Config, Flags, OperatorKeys, Problem, Problems};
 use crate::observe::{logging, metrics};
@@ -33,6 +34,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// Examples:
 ///   fanfare serve
 ///   fanfare serve --listen 127.0.0.1:9000 --data /var/lib/fanfare
+///   fanfare serve --dev-tls
 ///   fanfare serve --config fanfare.toml --set sessions.key_lifetime=3600
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -48,6 +50,10 @@ pub struct ServeArgs {
     /// The data directory: store.dir
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
+
+    /// Serve HTTPS on 8443 and MQTT in TLS on 8883, too, with a self-signed certificate for this machine
+    #[arg(long)]
+    dev_tls: bool,
 
     /// Any other setting; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -67,6 +73,9 @@ pub enum ServeError {
     /// The configuration is wrong.
     #[error(transparent)]
     Configuration(#[from] Problems),
+    /// There is no certificate for `--dev-tls`.
+    #[error(transparent)]
+    DevTls(#[from] DevTlsError),
     /// Something is in the way of the start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -79,7 +88,8 @@ impl ServeError {
     /// The exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
-            Self::Configuration(_) => exit::CONFIGURATION,
+            Self::Configuration(_) | Self::Start(StartError::Certificate(_)) => exit::CONFIGURATION,
+            Self::DevTls(_) => exit::FAILED,
             Self::Start(StartError::Listen(..)) => exit::UNAVAILABLE,
             Self::Start(error) if error.is_in_use() => exit::IN_USE,
             Self::Start(_) => exit::STORE,
@@ -93,8 +103,12 @@ impl ServeError {
 /// # Errors
 /// [`ServeError`].
 pub fn run(args: ServeArgs) -> anyhow::Result<()> {
-    let config = args.load(std::env::vars_os())?;
+    let mut config = args.load(std::env::vars_os())?;
+    if args.dev_tls {
+        dev_tls::set_up(&mut config).map_err(ServeError::from)?;
+    }
     let operator = config.operator_keys().map_err(unusable)?;
+    config.certificate().map_err(unusable)?;
     let book = Rulebook::of(&config).map_err(ServeError::from)?;
     if args.check {
         say("the configuration is usable");
@@ -109,7 +123,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         actix_rt::spawn(metrics::keep_up(recorder.clone()));
         let app =
             App::start(settings, recorder, Arc::new(store_failed)).map_err(ServeError::from)?;
-        say(&greeting(&config, &operator, app.http, app.mqtt));
+        say(&greeting(&config, &operator, app.http, app.others));
         let mut watched = Watched::new(&config, args.config.as_deref());
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -278,7 +292,7 @@ fn greeting(
     config: &Config,
     operator: &OperatorKeys,
     http: SocketAddr,
-    mqtt: Option<SocketAddr>,
+    others: Addresses,
 ) -> String {
     let mut host = http;
     if http.ip().is_unspecified() {
@@ -295,12 +309,18 @@ fn greeting(
             format!("{access}:$FANFARE_OPERATOR_SECRET_KEY"),
         )
     };
-    let mqtt = mqtt.map_or_else(String::new, |mqtt| {
-        format!("listening mqtt {mqtt}, and ws://{host}/mqtt\n")
-    });
+    let listening = [
+        ("mqtt", others.mqtt),
+        ("https", others.https),
+        ("mqtts", others.mqtts),
+    ];
+    let line = |(name, address): (&str, Option<SocketAddr>)| {
+        Some(format!("listening {name} {}\n", address?))
+    };
+    let others: String = listening.into_iter().filter_map(line).collect();
     format!(
         "listening http {http}\n\
-         {mqtt}\
+         {others}\
          data            {data}\n\
          operator keys   {keys}\n\
          create a session:\n  \
@@ -363,13 +383,13 @@ mod tests {
         let http = "0.0.0.0:81".parse().expect("an address");
         let mut config = Config::default();
         let keys = config.operator_keys().expect("the development pair");
-        let text = greeting(&config, &keys, http, None);
+        let text = greeting(&config, &keys, http, Addresses::default());
         assert!(text.starts_with("listening http 0.0.0.0:81\n"), "{text}");
         assert!(text.contains("fanfare-dev-secret") && text.contains("http://127.0.0.1:81/"));
         config.operator_access_key = Some("AKID".into());
         config.operator_secret_key = Some(config::Secret::new("canary"));
         let keys = config.operator_keys().expect("a pair");
-        let text = greeting(&config, &keys, http, None);
+        let text = greeting(&config, &keys, http, Addresses::default());
         assert!(
             !text.contains("canary") && !text.contains("dev-secret"),
             "{text}"

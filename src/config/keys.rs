@@ -57,6 +57,18 @@ pub(super) const TEXTS: &[Text] = &[
         allowed: "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
         check: |text| text.parse::<SocketAddr>().is_ok(),
     },
+    Text {
+        key: "http.tls_listen",
+        allowed: "an IP address and a port, such as 127.0.0.1:8443 or [::1]:8443",
+        check: |text| text.parse::<SocketAddr>().is_ok(),
+    },
+    filled("tls.cert_file", "a path"),
+    filled("tls.key_file", "a path"),
+    Text {
+        key: "mqtt.tls_listen",
+        allowed: "an IP address and a port, such as 127.0.0.1:8883 or [::1]:8883",
+        check: |text| text.parse::<SocketAddr>().is_ok(),
+    },
     filled("store.dir", "a path"),
     Text {
         key: "sessions.queue_prefix",

@@ -32,8 +32,9 @@ pub const ANSWERED_QUEUE_URLS: usize = 1000;
 /// Messages waiting in a dispatcher's mailbox; senders wait beyond it.
 pub const DISPATCHER_MAILBOX: usize = 4096;
 
-/// Entries waiting in a history actor's mailbox; senders wait beyond it.
-pub const HISTORIAN_MAILBOX: usize = 4096;
+/// Entries waiting in a history actor's mailbox; senders wait beyond it. Twice what its dispatcher can hand over before
+/// it has its turn, so that no entry waits outside, with a sender who may go away.
+pub const HISTORIAN_MAILBOX: usize = 2 * DISPATCHER_MAILBOX;
 
 /// Requests waiting in a user actor's mailbox; senders wait beyond it.
 pub const USER_MAILBOX: usize = 256;
@@ -44,6 +45,9 @@ pub const TOPIC_MAILBOX: usize = 4096;
 
 /// Publications that one message carries to another worker.
 pub const FAN_OUT_BATCH: usize = 256;
+
+/// Publications of one connection that may wait for an earlier one's way to the disk; beyond it the connection is not read.
+pub const PUBLICATIONS_BEHIND: usize = 1024;
 
 /// Topics whose subscribers a worker remembers; beyond it all are forgotten and found anew.
 pub const CACHED_TOPICS: usize = 65_536;
@@ -156,6 +160,9 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("guests.keys_per_minute", 1, 1_000_000, "keys"),
     ("guests.keys_burst", 1, 1_000_000, "keys"),
 ];
+
+/// How often the certificate's files are looked at.
+pub const CERTIFICATE_LOOK: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Characters of a queue's name that come after `sessions.queue_prefix`; together at most 80 (SQS's own limit).
 pub const QUEUE_PREFIX_CHARACTERS: usize = 80 - 1 - 43;

@@ -5,7 +5,7 @@
 //! says the same as the defaults, which a test holds it to. Times are whole seconds in all of them.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,13 @@ use serde::{Deserialize, Serialize};
 pub mod keys;
 pub mod layers;
 pub mod limits;
+mod operator;
+mod rights;
 mod secret;
 
 pub use layers::{Flags, Problem, Problems, load};
+pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
+pub use rights::{Account, Guests, Role};
 pub use secret::Secret;
 
 /// Everything that can be set.
@@ -42,6 +46,8 @@ pub struct Config {
     pub operator_secret_key_2_file: Option<PathBuf>,
     /// HTTP.
     pub http: Http,
+    /// TLS.
+    pub tls: Tls,
     /// The store.
     pub store: Store,
     /// Sessions.
@@ -71,6 +77,8 @@ pub struct Config {
 pub struct Http {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The same in TLS; needs `[tls]`. None: HTTP is not served in TLS.
+    pub tls_listen: Option<SocketAddr>,
     /// Threads that serve; 0: one for each core.
     pub workers: usize,
     /// Connections of all threads together; more wait unaccepted.
@@ -89,6 +97,15 @@ pub struct Http {
     /// How long requests in progress may take to end when the process is asked to.
     #[serde(with = "seconds")]
     pub drain_timeout: Duration,
+}
+
+/// `[tls]`: the certificate of all listeners in TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// The certificate chain, in PEM. Read again when the file changes.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key, in PEM. Read again when the file changes.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[store]`: the embedded store.
@@ -179,6 +196,8 @@ pub struct Mqtt {
     pub enabled: bool,
     /// Address and port for MQTT over TCP; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The same in TLS; needs `[tls]`. None: MQTT is not served in TLS.
+    pub tls_listen: Option<SocketAddr>,
     /// Whose limits hold.
     pub profile: MqttProfile,
     /// Pages that may open a WebSocket: `*`, or origins with spaces between them.
@@ -238,41 +257,6 @@ pub enum MqttProfile {
     Aws,
 }
 
-/// `[guests]`: what clients without a session may do with topics. Read again when the file changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guests {
-    /// Topics that guests may publish to, subscribe to and receive, `*` and `?` being wildcards; none: there are no guests.
-    pub allow: Vec<String>,
-    /// What MQTT clients without any credentials may do: a policy, or the file that has it; none: they may not connect.
-    pub anonymous_policy: Option<String>,
-    /// Guests' keys that one address may get a minute; beyond it 429.
-    pub keys_per_minute: u32,
-    /// Guests' keys that one address may get at once.
-    pub keys_burst: u32,
-}
-
-/// One of `[[roles]]`: what the keys may do that `AssumeRole` gives for it. Read again when the file changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Role {
-    /// Its name, the end of its ARN.
-    pub name: String,
-    /// Its policy, as JSON, or the file that has it.
-    pub policy: String,
-}
-
-/// One of `[[accounts]]`: a user name and password for MQTT. Read again when the file changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Account {
-    /// The user name.
-    pub username: String,
-    /// Argon2id of the password, as `fanfare mqtt-password` prints it.
-    pub password_hash: Secret,
-    /// Its policy, as JSON, or the file that has it.
-    pub policy: String,
-}
-
 /// `[bench]`: what `fanfare bench` needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bench {
@@ -315,6 +299,7 @@ impl Default for Config {
             operator_secret_key_2_file: None,
             http: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                tls_listen: None,
                 workers: 0,
                 max_connections: 50_000,
                 body_limit_bytes: 2 << 20,
@@ -323,6 +308,7 @@ impl Default for Config {
                 body_timeout: Duration::from_secs(30),
                 drain_timeout: Duration::from_secs(20),
             },
+            tls: Tls::default(),
             store: Store {
                 dir: PathBuf::from("./data"),
                 min_free_bytes: 512 * MIB,
@@ -357,37 +343,8 @@ impl Default for Config {
                 stream: "{env}-sqs-browser-event-dispatcher".to_owned(),
                 shards: 1,
             },
-            mqtt: Mqtt {
-                enabled: true,
-                listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
-                profile: MqttProfile::Open,
-                allowed_origins: "*".to_owned(),
-                max_connections: 100_000,
-                max_packet_bytes: 256 << 10,
-                connect_timeout: Duration::from_secs(5),
-                max_in_flight: 32,
-                max_waiting: 1000,
-                max_waiting_bytes: 8 << 20,
-                max_outbound_bytes: 256 << 10,
-                slow_consumer_timeout: Duration::from_secs(10),
-                max_keep_alive: Duration::from_secs(1200),
-                ping_interval: Duration::from_secs(30),
-                max_topic_aliases: 32,
-                max_client_id_bytes: 256,
-                max_subscriptions: 128,
-                max_session_expiry: Duration::from_secs(604_800),
-                max_durable_sessions: 100_000,
-                queue_limit: 10_000,
-                max_retained_messages: 100_000,
-                max_retained_bytes: 64 << 20,
-                lifecycle_events: true,
-            },
-            guests: Guests {
-                allow: Vec::new(),
-                anonymous_policy: None,
-                keys_per_minute: 60,
-                keys_burst: 30,
-            },
+            mqtt: Mqtt::default(),
+            guests: Guests::default(),
             roles: Vec::new(),
             accounts: Vec::new(),
             bench: Bench { enabled: false },
@@ -399,96 +356,54 @@ impl Default for Config {
     }
 }
 
-/// The public pair of operator keys, good for trying things out on one's own machine.
-pub const DEVELOPMENT_KEYS: (&str, &str) = ("FANFAREDEV", "fanfare-dev-secret");
-
-/// The operator's keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OperatorKeys {
-    /// The access key id.
-    pub access_key: String,
-    /// The secret key.
-    pub secret_key: Secret,
-    /// A second pair, while the first is being replaced.
-    pub second: Option<KeyPair>,
-    /// Whether they are [`DEVELOPMENT_KEYS`], taken because none are configured.
-    pub development: bool,
-}
-
-/// An access key and its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyPair {
-    /// The access key id.
-    pub access_key: String,
-    /// The secret key.
-    pub secret_key: Secret,
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            tls_listen: None,
+            profile: MqttProfile::Open,
+            allowed_origins: "*".to_owned(),
+            max_connections: 100_000,
+            max_packet_bytes: 256 << 10,
+            connect_timeout: Duration::from_secs(5),
+            max_in_flight: 32,
+            max_waiting: 1000,
+            max_waiting_bytes: 8 << 20,
+            max_outbound_bytes: 256 << 10,
+            slow_consumer_timeout: Duration::from_secs(10),
+            max_keep_alive: Duration::from_secs(1200),
+            ping_interval: Duration::from_secs(30),
+            max_topic_aliases: 32,
+            max_client_id_bytes: 256,
+            max_subscriptions: 128,
+            max_session_expiry: Duration::from_secs(604_800),
+            max_durable_sessions: 100_000,
+            queue_limit: 10_000,
+            max_retained_messages: 100_000,
+            max_retained_bytes: 64 << 20,
+            lifecycle_events: true,
+        }
+    }
 }
 
 impl Config {
-    /// The operator's keys: those configured, else the development pair.
+    /// The certificate's files; `None` if nothing is served in TLS.
     ///
     /// # Errors
-    /// [`Problem`] if only half of a pair is there, the secret's file can not be read, there is a second pair without a
-    /// first or with the same access key, or there are none and not every listener is on loopback.
-    pub fn operator_keys(&self) -> Result<OperatorKeys, Problem> {
-        let first = key_pair(
-            "",
-            self.operator_access_key.as_ref(),
-            self.operator_secret_key.as_ref(),
-            self.operator_secret_key_file.as_deref(),
-        )?;
-        let second = key_pair(
-            "_2",
-            self.operator_access_key_2.as_ref(),
-            self.operator_secret_key_2.as_ref(),
-            self.operator_secret_key_2_file.as_deref(),
-        )?;
-        match (first, second) {
-            (None, Some(_)) => Err(Problem(
-                "operator_access_key_2 is set without operator_access_key".to_owned(),
-            )),
-            (Some(first), Some(second)) if first.access_key == second.access_key => Err(Problem(
-                "operator_access_key and operator_access_key_2 are the same".to_owned(),
-            )),
-            (
-                Some(KeyPair {
-                    access_key,
-                    secret_key,
-                }),
-                second,
-            ) => Ok(OperatorKeys {
-                access_key,
-                secret_key,
-                second,
-                development: false,
-            }),
-            (None, None) if self.exposed().is_none() => {
-                let (access_key, secret_key) = DEVELOPMENT_KEYS;
-                Ok(OperatorKeys {
-                    access_key: access_key.to_owned(),
-                    secret_key: Secret::new(secret_key),
-                    second: None,
-                    development: true,
-                })
-            }
-            (None, None) => Err(Problem(format!(
-                "{} can be reached from other machines, and there are no operator keys: set \
-                 operator_access_key and operator_secret_key (the public development keys are for loopback only)",
-                self.exposed().unwrap_or_default()
+    /// [`Problem`] if something is to be served in TLS and a file is not named.
+    pub fn certificate(&self) -> Result<Option<(PathBuf, PathBuf)>, Problem> {
+        let wanted = match (self.http.tls_listen, self.mqtt.tls_listen) {
+            (Some(_), _) => "http.tls_listen",
+            (_, Some(_)) if self.mqtt.enabled => "mqtt.tls_listen",
+            _ => return Ok(None),
+        };
+        match (&self.tls.cert_file, &self.tls.key_file) {
+            (Some(cert), Some(key)) => Ok(Some((cert.clone(), key.clone()))),
+            _ => Err(Problem(format!(
+                "{wanted} is set without tls.cert_file and tls.key_file (on your own machine: --dev-tls)"
             ))),
         }
-    }
-
-    /// A listener that other machines can reach, if there is one.
-    fn exposed(&self) -> Option<String> {
-        let mqtt = ("mqtt.listen", self.mqtt.listen);
-        let listeners = [
-            Some(("http.listen", self.http.listen)),
-            self.mqtt.enabled.then_some(mqtt),
-        ];
-        let mut exposed = listeners.into_iter().flatten();
-        let (key, address) = exposed.find(|(_, address)| !address.ip().is_loopback())?;
-        Some(format!("{key} = {address}"))
     }
 
     /// `[sessions] queue_prefix` with the environment in place.
@@ -499,37 +414,6 @@ impl Config {
     /// `[kinesis] stream` with the environment in place.
     pub fn kinesis_stream(&self) -> String {
         self.kinesis.stream.replace("{env}", &self.env)
-    }
-}
-
-/// One of the operator's pairs, whose keys' names end in `number`; `None` if it is not set.
-fn key_pair(
-    number: &str,
-    access_key: Option<&String>,
-    secret_key: Option<&Secret>,
-    file: Option<&Path>,
-) -> Result<Option<KeyPair>, Problem> {
-    let (access, secret) = (
-        format!("operator_access_key{number}"),
-        format!("operator_secret_key{number}"),
-    );
-    let secret_key = match (secret_key, file) {
-        (Some(_), Some(_)) => {
-            let text = format!("{secret} and {secret}_file are both set, set one");
-            return Err(Problem(text));
-        }
-        (Some(secret), None) => Some(secret.clone()),
-        (None, Some(file)) => Some(Secret::read(&format!("{secret}_file"), file)?),
-        (None, None) => None,
-    };
-    match (access_key.cloned(), secret_key) {
-        (Some(access_key), Some(secret_key)) => Ok(Some(KeyPair {
-            access_key,
-            secret_key,
-        })),
-        (Some(_), None) => Err(Problem(format!("{access} is set without {secret}"))),
-        (None, Some(_)) => Err(Problem(format!("{secret} is set without {access}"))),
-        (None, None) => Ok(None),
     }
 }
 
@@ -584,6 +468,27 @@ mod tests {
         check(listen("0.0.0.0:80"), Err("operator_access_key"));
         check(listen("10.1.2.3:80"), Err("10.1.2.3:80"));
         check(listen("[::]:80"), Err("operator_access_key"));
+        let in_tls = |config: &mut Config| config.http.tls_listen = "0.0.0.0:81".parse().ok();
+        check(in_tls, Err("http.tls_listen = 0.0.0.0:81"));
+        let mqtts = |config: &mut Config| config.mqtt.tls_listen = "0.0.0.0:81".parse().ok();
+        check(mqtts, Err("mqtt.tls_listen = 0.0.0.0:81"));
+    }
+
+    #[test]
+    fn tls_needs_both_files() {
+        let mut config = Config::default();
+        assert_eq!(config.certificate(), Ok(None));
+        config.mqtt.tls_listen = Some(config.mqtt.listen);
+        config.tls.cert_file = Some("c".into());
+        let problem = config.certificate().expect_err("half a pair");
+        assert!(
+            problem.0.contains("mqtt.tls_listen is set without"),
+            "{problem}"
+        );
+        config.tls.key_file = Some("k".into());
+        assert_eq!(config.certificate(), Ok(Some(("c".into(), "k".into()))));
+        config.mqtt.enabled = false;
+        assert_eq!(config.certificate(), Ok(None));
     }
 
     #[test]

@@ -51,6 +51,66 @@ const ALL: &[(&str, Kind, &str)] = &[
     ),
     ("fanfare_mqtt_connections", Gauge, "Open MQTT connections"),
     (
+        "fanfare_actor_panics_total",
+        Counter,
+        "Messages to an actor that were given up because it panicked, by actor",
+    ),
+    (
+        "fanfare_mqtt_connects_total",
+        Counter,
+        "MQTT clients connected",
+    ),
+    (
+        "fanfare_mqtt_disconnects_total",
+        Counter,
+        "MQTT clients disconnected by the server, by reason",
+    ),
+    (
+        "fanfare_mqtt_dropped_total",
+        Counter,
+        "Publications dropped on their way to a client, by reason",
+    ),
+    (
+        "fanfare_mqtt_durable_sessions",
+        Gauge,
+        "MQTT sessions that outlive their connection",
+    ),
+    (
+        "fanfare_mqtt_publications_received_total",
+        Counter,
+        "Publications from MQTT clients",
+    ),
+    (
+        "fanfare_mqtt_publications_sent_total",
+        Counter,
+        "Publications to MQTT clients",
+    ),
+    (
+        "fanfare_mqtt_refused_total",
+        Counter,
+        "What MQTT clients asked for and were refused, by reason",
+    ),
+    (
+        "fanfare_mqtt_retained_bytes",
+        Gauge,
+        "Bytes of retained messages",
+    ),
+    (
+        "fanfare_mqtt_retained_messages",
+        Gauge,
+        "Topics with a retained message",
+    ),
+    (
+        "fanfare_mqtt_take_overs_total",
+        Counter,
+        "MQTT connections ended because another came with the client id",
+    ),
+    (
+        "fanfare_mqtt_violations_total",
+        Counter,
+        "MQTT packets that broke a rule of the protocol",
+    ),
+    (
         "fanfare_mqtt_connections_refused_total",
         Counter,
         "MQTT connections refused because there are too many",
@@ -189,6 +249,11 @@ const ALL: &[(&str, Kind, &str)] = &[
         "fanfare_stream_records_skipped_total",
         Counter,
         "Stream records that were no messages",
+    ),
+    (
+        "fanfare_tls_reload_failures_total",
+        Counter,
+        "New certificates that could not be used; the last good one stayed",
     ),
 ];
 

@@ -1,14 +1,17 @@
 //! What can be asked of the dispatcher.
 
+use std::fmt;
+
 use actix::Message;
+use futures_util::future::BoxFuture;
 
 use super::posted::{InvalidMessage, Posted};
 use crate::backends::Delivery;
 use crate::domain::{MessageId, QueueName, SessionId, StoreError};
 
-/// Deliver a message and keep it in history.
+/// Deliver a message and keep it in history. The answer is a message on its way to disk.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Dispatched, DispatchError>")]
+#[rtype(result = "Result<Dispatching, DispatchError>")]
 pub struct Dispatch {
     /// The message.
     pub posted: Posted,
@@ -29,6 +32,16 @@ pub struct Addressed {
     pub delivery: Option<Delivery>,
     /// Sessions whose queue is full: they do not get it.
     pub refused: Vec<SessionId>,
+}
+
+/// A message that was handed over: resolves once it is on disk everywhere. Who asked waits for it, not the actor and
+/// no task of its own, so that the commit wakes only whoever has the answer to give. Dropping it takes nothing back.
+pub struct Dispatching(pub(super) BoxFuture<'static, Result<Dispatched, DispatchError>>);
+
+impl fmt::Debug for Dispatching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatching").finish_non_exhaustive()
+    }
 }
 
 /// A message that is on disk in every queue it is for, and in history.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
-use actix::{Actor, Context, Handler, MailboxError, Message, ResponseFuture};
+use actix::{Actor, Context, Handler, MailboxError, Message, MessageResult};
 use bytes::Bytes;
-use futures_util::future::{self, OptionFuture};
+use futures_util::future::OptionFuture;
 
 use crate::backends::{Delivery, QueueStore, Recipients, SessionRegistry};
 use crate::config::limits;
@@ -25,7 +25,7 @@ pub mod messages;
 pub mod posted;
 pub mod routes;
 
-pub use messages::{Address, Addressed, Dispatch, DispatchError, Dispatched};
+pub use messages::{Address, Addressed, Dispatch, DispatchError, Dispatched, Dispatching};
 pub use posted::Posted;
 pub use routes::Routes;
 
@@ -67,13 +67,11 @@ impl Actor for Dispatcher {
 }
 
 impl Handler<Dispatch> for Dispatcher {
-    type Result = ResponseFuture<Answer>;
+    type Result = MessageResult<Dispatch>;
 
     fn handle(&mut self, message: Dispatch, _: &mut Self::Context) -> Self::Result {
-        match self.neighbours.dispatch(message) {
-            Ok(answer) => Box::pin(answer),
-            Err(error) => Box::pin(future::ready(Err(error))),
-        }
+        let handed_over = self.neighbours.dispatch(message);
+        MessageResult(handed_over.map(|done| Dispatching(Box::pin(done))))
     }
 }
 
@@ -108,7 +106,7 @@ impl Dispatchers {
     /// # Errors
     /// [`DispatchError`], the dispatcher's own or because it can not take more.
     pub async fn dispatch(&self, message: Dispatch) -> Result<Dispatched, DispatchError> {
-        self.ask(message).await
+        self.ask(message).await?.0.await
     }
 
     /// Asks this worker's dispatcher where a message goes, which the asker then stores itself.
@@ -192,10 +190,11 @@ impl Neighbours {
             queues: plan.names,
             refused: plan.refused,
         };
-        // Both are on their way before either is waited for: neither delays the other.
+        // Both are on their way before either is waited for: neither delays the other. The entry is handed in last and
+        // done last, so whoever waits for it first is woken once, and finds the delivery done.
         Ok(async move {
-            let (delivered, kept) =
-                future::join(OptionFuture::from(delivered), OptionFuture::from(kept)).await;
+            let kept = OptionFuture::from(kept).await;
+            let delivered = OptionFuture::from(delivered).await;
             delivered.transpose()?;
             kept.transpose()?;
             metrics::counter!("fanfare_messages_dispatched_total").increment(1);

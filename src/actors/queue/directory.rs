@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use actix::dev::SendError;
 use actix::dev::channel::channel;
 use actix::{Addr, Context, Recipient};
-use actix_rt::ArbiterHandle;
 use dashmap::{DashMap, Entry};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 
@@ -54,8 +53,6 @@ pub struct QueuesConfig {
     pub max_waiting: usize,
     /// Bytes of message bodies that all actors together keep in memory; others are read when handed out.
     pub cached_body_bytes: usize,
-    /// Where the actors run: by queue number. At least one.
-    pub arbiters: Vec<ArbiterHandle>,
 }
 
 /// What all queue actors share.
@@ -151,10 +148,6 @@ impl Directory {
         sealers: Sealers,
         clock: Clock,
     ) -> Arc<Self> {
-        assert!(
-            !config.arbiters.is_empty(),
-            "queue actors need an arbiter to run in"
-        );
         Arc::new_cyclic(|directory| Self {
             config,
             store,
@@ -368,21 +361,19 @@ impl Directory {
         Ok((loaded, kind))
     }
 
-    fn run<K: Kind + Send>(
+    /// Starts an actor on this thread: that of the worker whose request needs it first. A client keeps its connection,
+    /// so its polls, its deletes and the actor that serves them mostly share a thread, and a message is not handed from
+    /// one to another on its last steps.
+    fn run<K: Kind>(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         loaded: Loaded,
         kind: K,
     ) -> Addr<QueueActor<K>> {
-        // As `Actor::start_in_arbiter`, which gives no say in the mailbox's size until the actor runs.
+        // As `Actor::start`, which gives no say in the mailbox's size until the actor runs.
         let (sender, receiver) = channel(self.config.mailbox);
-        let (directory, slot) = (self.clone(), slot.clone());
-        let arbiters = &self.config.arbiters;
-        let place = usize::try_from(slot.no.0).unwrap_or_default() % arbiters.len();
-        arbiters[place].spawn_fn(move || {
-            let actor = QueueActor::new(directory, slot, loaded, kind);
-            actix_rt::spawn(Context::with_receiver(receiver).into_future(actor));
-        });
+        let actor = QueueActor::new(self.clone(), slot.clone(), loaded, kind);
+        actix_rt::spawn(Context::with_receiver(receiver).into_future(actor));
         Addr::new(sender)
     }
 

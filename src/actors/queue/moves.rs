@@ -174,7 +174,7 @@ pub(super) async fn start(
     });
     directory.moves.add(task.clone())?;
     let description = task.describe(directory);
-    directory.config.arbiters[0].spawn(run(directory.clone(), task));
+    actix_rt::spawn(run(directory.clone(), task));
     Ok(description)
 }
 

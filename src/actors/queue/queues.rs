@@ -29,9 +29,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 impl Queues {
     /// The queues of this store. `sealers` makes the ciphers of sessions' queues
     /// ([`sealers`](crate::actors::session::sealers)).
-    ///
-    /// # Panics
-    /// If `config` names no arbiter.
     pub fn new(
         config: QueuesConfig,
         store: Arc<dyn QueueStore>,

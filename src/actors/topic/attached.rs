@@ -13,6 +13,7 @@ use super::deadlines::PendingWill;
 use super::durable::Durable;
 use super::fan::Link;
 use super::inbox::Inbox;
+use super::order::Order;
 use super::outgoing::Outgoing;
 use super::publish::Publishing;
 use super::shard::{Key, Shard, ShardHandle};
@@ -32,6 +33,8 @@ pub struct Attached {
     will: RefCell<Option<Will>>,
     /// Readers of session queues, by the filter that asked for them.
     pub(super) inboxes: RefCell<HashMap<TopicFilter, Inbox>>,
+    /// What it has published and nobody has yet.
+    order: Rc<Order>,
     is_detached: Cell<bool>,
 }
 
@@ -97,6 +100,7 @@ impl Attached {
             expiry: Cell::new(expiry),
             will: RefCell::new(will),
             inboxes: RefCell::default(),
+            order: Rc::default(),
             is_detached: Cell::new(false),
         }
     }
@@ -137,7 +141,13 @@ impl Attached {
     pub fn publish(&self, publication: Publication, packet_id: Option<u16>) -> Publishing {
         let durable = self.seating.durable.as_ref();
         let from = durable.zip(packet_id).map(|(durable, id)| (durable.no, id));
-        self.topics.publish_here(&self.access(), publication, from)
+        self.topics
+            .publish_here(&self.access(), publication, from, Some(&self.order))
+    }
+
+    /// Publications of this connection that wait for the disk, or for those that do.
+    pub fn behind(&self) -> usize {
+        self.order.len()
     }
 
     /// QoS 2: PUBREL came for a message of the client. What to wait for before PUBCOMP, if anything.

@@ -237,7 +237,7 @@ impl Topics {
             tracing::info!(topic = %publication.topic, "a will was not published: its client may not do that any more");
             return;
         }
-        let published = self.route(publication, None);
+        let published = self.route(publication, None, None);
         actix::spawn(async move {
             if let Err(error) = published.outcome().await {
                 tracing::warn!(%error, "a will was not published");

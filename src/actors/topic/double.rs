@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::backends::Commit;
-use crate::backends::topics::{DurablePublish, Placed, Queued, TopicStore};
+use crate::backends::topics::{DurablePublish, Placed, Queued, Recipient, TopicStore};
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication};
 use crate::domain::topic::TopicName;
 use crate::domain::{StoreError, Timestamp};
@@ -88,15 +88,28 @@ impl Rows {
         self.packet_ids.retain(|(no, _)| *no != client);
     }
 
+    fn has_room(&self, to: &Recipient) -> bool {
+        let depth = self.queued.keys().filter(|(no, _)| *no == to.client);
+        self.clients.contains_key(&to.client) && (depth.count() as u64) < to.limit
+    }
+
     fn publish(&mut self, publish: DurablePublish) -> Placed {
-        if let Some(from) = publish.from
-            && !self.packet_ids.insert(from)
+        if publish
+            .from
+            .is_some_and(|from| self.packet_ids.contains(&from))
         {
             return Placed {
                 repeated: true,
                 ..Placed::default()
             };
         }
+        if !publish.to.is_empty() && !publish.to.iter().any(|to| self.has_room(to)) {
+            return Placed {
+                places: vec![None; publish.to.len()],
+                ..Placed::default()
+            };
+        }
+        self.packet_ids.extend(publish.from);
         let publication = &publish.publication;
         if publish.retain {
             if publication.payload.is_empty() {
@@ -107,12 +120,7 @@ impl Rows {
             }
         }
         let places = publish.to.into_iter().map(|to| {
-            let depth = self
-                .queued
-                .keys()
-                .filter(|(no, _)| *no == to.client)
-                .count();
-            if !self.clients.contains_key(&to.client) || depth as u64 >= to.limit {
+            if !self.has_room(&to) {
                 return None;
             }
             let last = self.last_ordinal.entry(to.client).or_default();

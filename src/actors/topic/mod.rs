@@ -35,6 +35,7 @@ mod groups;
 mod inbox;
 mod lifecycle;
 mod messages;
+mod order;
 mod outgoing;
 mod publish;
 mod retained;

@@ -13,7 +13,7 @@ use crate::domain::StoreError;
 use crate::domain::policy::{Access, Action};
 use crate::domain::publication::Ordinal;
 
-/// The way out of one connection. It belongs to the link, which sends what [`Outgoing::next`] gives it and reports
+/// The way out of one connection. It belongs to the link, which sends what [`Outgoing::next_sending`] gives it and reports
 /// what the client acknowledges.
 pub struct Outgoing {
     topics: Topics,
@@ -29,6 +29,8 @@ struct Queue {
     last: Option<Ordinal>,
     /// Whether there may be messages after it that were not.
     behind: bool,
+    /// The newest message that was sent in this connection.
+    sent: Option<Ordinal>,
     /// What was taken over up to this one may have been sent in an earlier connection.
     sent_before: Option<Ordinal>,
 }
@@ -45,6 +47,7 @@ impl Outgoing {
             Queue {
                 durable,
                 last: None,
+                sent: None,
                 behind: true,
                 sent_before,
             }
@@ -88,7 +91,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`StoreError`] if the queue can not be read.
-    pub fn next(&mut self) -> Result<Option<Sending>, StoreError> {
+    pub fn next_sending(&mut self) -> Result<Option<Sending>, StoreError> {
         loop {
             if self.window.is_idle() {
                 self.catch_up()?;
@@ -107,6 +110,11 @@ impl Outgoing {
             );
             let nothing_dropped = dropped.is_empty();
             self.forget(dropped);
+            if let (Some(Sending::Publish { delivery, .. }), Some(queue)) =
+                (&sending, &mut self.queue)
+            {
+                queue.sent = delivery.ordinal.or(queue.sent);
+            }
             if sending.is_some() || nothing_dropped {
                 return Ok(sending);
             }
@@ -205,9 +213,9 @@ impl Outgoing {
     /// The connection ends: what was sent is sent again, as a duplicate, in the next one.
     pub(super) fn end(&mut self) {
         if let Some(queue) = &self.queue
-            && let Some(last) = queue.last
+            && queue.last.is_some()
         {
-            queue.durable.state().sent_through = Some(last);
+            queue.durable.state().sent_through = queue.sent.max(queue.sent_before);
         }
     }
 }

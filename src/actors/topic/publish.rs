@@ -12,6 +12,7 @@ use super::fan::Fan;
 use super::groups::Member;
 use super::inbox;
 use super::messages::Hand;
+use super::order::{Order, Promise};
 use super::shard::{Key, Merged, Shard, ShardHandle};
 use super::{RetainedTable, Topics};
 use crate::backends::topics::{DurablePublish, Placed, Recipient};
@@ -67,7 +68,7 @@ struct Route {
 impl Topics {
     /// Publishes for someone who is not connected, such as an HTTP client.
     pub fn publish(&self, access: &Access, publication: Publication) -> Publishing {
-        self.publish_here(access, publication, None)
+        self.publish_here(access, publication, None, None)
     }
 
     pub(in crate::actors::topic) fn publish_here(
@@ -75,6 +76,7 @@ impl Topics {
         access: &Access,
         publication: Publication,
         from: Option<(ClientNo, u16)>,
+        order: Option<&Rc<Order>>,
     ) -> Publishing {
         if is_reserved(&publication.topic) {
             return Publishing::Done(Err(PublishError::Reserved));
@@ -83,14 +85,15 @@ impl Topics {
         if !decision.is_allowed() {
             return Publishing::Done(Err(PublishError::NotAllowed(decision)));
         }
-        self.route(publication, from)
+        self.route(publication, from, order)
     }
 
-    /// Publishes without asking whether that is allowed.
+    /// Publishes without asking whether that is allowed, after what comes before it in `order`.
     pub(in crate::actors::topic) fn route(
         &self,
         publication: Publication,
         from: Option<(ClientNo, u16)>,
+        order: Option<&Rc<Order>>,
     ) -> Publishing {
         let shard = self.here();
         let publication = Arc::new(if publication.retain {
@@ -107,10 +110,7 @@ impl Topics {
         let must_wait =
             from.is_some() || is_promised && (publication.retain || !route.recipients.is_empty());
         if !must_wait {
-            if publication.retain {
-                self.retain_unpromised(&publication);
-            }
-            self.spread(&shard, Fan::new(publication), route.handed);
+            self.publish_unpromised(shard, publication, route, order);
             return Publishing::Done(Ok(()));
         }
         let stored = self.store().publish(DurablePublish {
@@ -123,20 +123,53 @@ impl Topics {
             retain: publication.retain,
             from,
         });
-        let topics = self.clone();
+        let (topics, promise) = (self.clone(), order.map(Order::promise));
         Publishing::Waiting(Box::pin(async move {
             let placed = stored.await?;
-            topics.placed(&shard, publication, route, &placed)
+            topics.placed(shard, publication, route, &placed, promise)
         }))
+    }
+
+    /// Nothing was promised, so that nothing is waited for but what the publisher published before.
+    fn publish_unpromised(
+        &self,
+        shard: Rc<Shard>,
+        publication: Arc<Publication>,
+        route: Route,
+        order: Option<&Rc<Order>>,
+    ) {
+        if publication.retain {
+            self.store_unpromised(&publication);
+        }
+        let Some(order) = order.filter(|order| order.len() > 0) else {
+            self.reach(&shard, publication, route.handed);
+            return;
+        };
+        let topics = self.clone();
+        order.then(move || topics.reach(&shard, publication, route.handed));
+    }
+
+    /// A publication is its topic's retained message if it says so, and goes to whoever subscribes.
+    fn reach(
+        &self,
+        shard: &Rc<Shard>,
+        publication: Arc<Publication>,
+        handed: Vec<(ShardHandle, Key, QoS, Merged)>,
+    ) {
+        if publication.retain {
+            self.inner.retained.set(&publication);
+        }
+        self.spread(shard, Fan::new(publication), handed);
     }
 
     /// What was published is on disk: those who are connected get it.
     fn placed(
         &self,
-        shard: &Rc<Shard>,
+        shard: Rc<Shard>,
         publication: Arc<Publication>,
         route: Route,
         placed: &Placed,
+        promise: Option<Promise>,
     ) -> Result<(), PublishError> {
         if placed.repeated {
             // The publisher has asked before, and did not get the answer.
@@ -152,16 +185,18 @@ impl Topics {
                 ));
             }
         }
-        if publication.retain {
-            self.inner.retained.set(&publication);
-        }
-        let fan = Fan::new(publication);
+        let fan = Fan::new(publication.clone());
         for ((durable, recipient), place) in route.recipients.iter().zip(&placed.places) {
             if let Some(ordinal) = place {
-                self.tell(shard, durable, recipient, &fan, *ordinal);
+                self.tell(&shard, durable, recipient, &fan, *ordinal);
             }
         }
-        self.spread(shard, fan, route.handed);
+        let (topics, handed) = (self.clone(), route.handed);
+        let reach = move || topics.reach(&shard, publication, handed);
+        match promise {
+            Some(promise) => promise.keep(reach),
+            None => reach(),
+        }
         Ok(())
     }
 
@@ -230,8 +265,7 @@ impl Topics {
     }
 
     /// A retained message of which nothing was promised: it reaches the disk soon.
-    fn retain_unpromised(&self, publication: &Arc<Publication>) {
-        self.inner.retained.set(publication);
+    fn store_unpromised(&self, publication: &Arc<Publication>) {
         let stored = self.store().publish(DurablePublish {
             publication: publication.clone(),
             to: Vec::new(),

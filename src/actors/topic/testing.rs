@@ -141,7 +141,7 @@ impl Plane {
         };
         edit(&mut connect);
         let connected = self.topics.connect(connect).await?;
-        *link.attached.borrow_mut() = Some(connected.attached);
+        *link.attached.borrow_mut() = Some(Rc::new(connected.attached));
         Ok(Client {
             link,
             outgoing: connected.outgoing,
@@ -175,7 +175,7 @@ impl Plane {
 pub(super) struct Recorder {
     pub(super) deliveries: RefCell<Vec<Delivery>>,
     pub(super) closed: Cell<Option<Closing>>,
-    attached: RefCell<Option<Attached>>,
+    attached: RefCell<Option<Rc<Attached>>>,
 }
 
 impl Link for Recorder {
@@ -198,10 +198,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn attached(&self) -> std::cell::Ref<'_, Attached> {
-        std::cell::Ref::map(self.link.attached.borrow(), |attached| {
-            attached.as_ref().expect("connected")
-        })
+    pub(super) fn attached(&self) -> Rc<Attached> {
+        let attached = self.link.attached.borrow();
+        attached.clone().expect("connected")
     }
 
     pub(super) async fn subscribe(&self, filter: &str, qos: QoS) -> Granted {
@@ -241,7 +240,7 @@ impl Client {
     pub(super) fn sends(&mut self) -> Vec<String> {
         self.got();
         let mut sends = Vec::new();
-        while let Some(sending) = self.outgoing.next().unwrap() {
+        while let Some(sending) = self.outgoing.next_sending().unwrap() {
             sends.push(match sending {
                 Sending::Publish {
                     packet_id,

@@ -1,3 +1,5 @@
+//! What is read, and how what is not is told.
+
 use super::*;
 use crate::domain::policy::{Access, Action, Context, Realm};
 
@@ -143,6 +145,24 @@ fn what_is_not_understood_is_told_with_its_place() {
         assert!(error.contains(part), "{error} lacks {part}");
         assert!(error.len() < 400, "{error}");
     }
+}
+
+#[test]
+fn counts_are_bounded() {
+    let first = r#"{"Effect":"Deny","Action":"iot:*","Resource":"*"}"#;
+    let statements =
+        |count: usize| format!(r#"{{"Statement":[{}]}}"#, vec![first; count].join(","));
+    assert!(parse("p", &statements(limits::STATEMENTS), 1 << 20).is_ok());
+    let error = parse("p", &statements(limits::STATEMENTS + 1), 1 << 20).expect_err("too many");
+    assert!(error.to_string().contains("statements"), "{error}");
+    let values = |count: usize| {
+        let resources = vec![r#""*""#; count].join(",");
+        first.replace(r#""Resource":"*""#, &format!(r#""Resource":[{resources}]"#))
+    };
+    let document = |count| format!(r#"{{"Statement":{}}}"#, values(count));
+    assert!(read(&document(limits::VALUES)).is_ok());
+    let error = read(&document(limits::VALUES + 1)).expect_err("too many");
+    assert!(error.to_string().contains("Resource has"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::caller::Caller;
-use super::super::login::{LoginError, hash_password};
+use super::super::login::LoginError;
 use super::super::principal::{Connection, session_topic};
 use super::super::rulebook::Rulebook;
 use super::super::sigv4::HeaderList;
@@ -11,6 +11,7 @@ use super::super::testing::{self, FakeRegistry, HOST, REGION};
 use super::super::{IssueError, Rights, keys};
 use super::*;
 use crate::backends::{SessionRegistry, Touched};
+use crate::config::limits::policy as limits;
 use crate::config::{self, Config};
 use crate::domain::Clock;
 use crate::domain::policy::Action;
@@ -20,6 +21,15 @@ const PLAYER: &str = r#"{"Statement":[
     {"Effect":"Allow","Action":"iot:Connect","Resource":"*"},
     {"Effect":"Allow","Action":["iot:Publish","iot:Receive"],"Resource":"arn:aws:iot:us-east-1:*:topic/rooms/*"},
     {"Effect":"Allow","Action":"iot:Subscribe","Resource":"arn:aws:iot:us-east-1:*:topicfilter/rooms/*"}]}"#;
+
+/// A hash that costs little, so that a busy machine does not make the pauses between logins longer than what is tested.
+fn hash_password(password: &[u8]) -> String {
+    use argon2::password_hash::{PasswordHasher as _, SaltString};
+    let params = argon2::Params::new(8, 1, 1, None).unwrap();
+    let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let salt = SaltString::encode_b64(b"0123456789abcdef").unwrap();
+    argon.hash_password(password, &salt).unwrap().to_string()
+}
 
 fn config() -> Config {
     let mut config = Config::default();
@@ -204,7 +214,11 @@ fn a_session_has_its_own_topic_and_what_it_was_granted() {
 #[test]
 fn guests_may_what_the_configuration_says_narrowed_by_what_they_asked_for() {
     let given = given();
-    let guest = given.principal(&given.guest(None).unwrap());
+    let start = given.authenticator.clock().wall();
+    let keys = given.guest(None).unwrap();
+    let life = keys.expires.since(start);
+    assert!(life >= limits::GUEST_LIFE && life < limits::GUEST_LIFE * 2);
+    let guest = given.principal(&keys);
     assert!(guest.name.starts_with("guest:us-east-1:"), "{}", guest.name);
     assert!(allows(&guest, Action::Publish, "/game/x"));
     assert!(!allows(&guest, Action::Publish, "/other"));
@@ -216,8 +230,8 @@ fn guests_may_what_the_configuration_says_narrowed_by_what_they_asked_for() {
     for bad in [
         vec![],
         vec![String::new()],
-        vec!["x".repeat(257)],
-        vec!["x".into(); 11],
+        vec!["x".repeat(limits::TOPIC_BYTES + 1)],
+        vec!["x".into(); limits::NARROWED_TOPICS + 1],
     ] {
         assert!(matches!(
             given.guest(Some(bad)),
@@ -255,6 +269,9 @@ fn a_role_is_narrowed_by_its_session_policy() {
     assert!(!allows(&narrow, Action::Publish, "1"));
     assert!(!allows(&narrow, Action::Subscribe, "rooms/1"));
     assert!(matches!(role(Some("{}")), Err(IssueError::Malformed(_))));
+    let long = |most: usize| format!("{policy}{}", " ".repeat(most - policy.len()));
+    assert!(role(Some(&long(limits::SESSION_BYTES))).is_ok());
+    assert!(role(Some(&long(limits::SESSION_BYTES + 1))).is_err());
     let other = given.authenticator.role_keys("nobody", "sess", None, hour);
     assert_eq!(other, Err(IssueError::NoSuchRole));
 }
@@ -318,7 +335,10 @@ fn temporary_keys_of_the_operator_make_no_others() {
 fn a_connect_token_lets_in_whom_it_was_made_for() {
     let given = given();
     let session = Caller::Session(Arc::new(given.session.clone()));
-    let (token, _) = given.authenticator.connect_token(&session).unwrap();
+    let start = given.authenticator.clock().wall();
+    let (token, expires) = given.authenticator.connect_token(&session).unwrap();
+    assert!(expires.since(start) >= limits::CONNECT_TOKEN_LIFE);
+    assert!(expires.since(start) < limits::CONNECT_TOKEN_LIFE * 2);
     let query = format!("token={token}");
     let principal = given.query(&query).unwrap().unwrap();
     assert_eq!(&*principal.name, "session:7/s");
@@ -495,12 +515,21 @@ async fn a_login_needs_the_right_password() {
 async fn failed_logins_are_rationed_by_address_and_name() {
     let given = given();
     let from = |last: u8| Some(std::net::IpAddr::from([10, 0, 0, last]));
-    let mut throttled = 0;
-    for _ in 0..12 {
+    // Hashing takes its time, in which another login is granted now and then.
+    let mut tries = 0;
+    loop {
+        tries += 1;
         let outcome = given.authenticator.login("sensor", b"wrong", from(1)).await;
-        throttled += usize::from(matches!(outcome, Err(LoginError::Throttled(_))));
+        match outcome {
+            Err(LoginError::Throttled(wait)) => {
+                assert!(wait <= limits::LOGIN_PAUSE);
+                break;
+            }
+            outcome => assert_eq!(outcome.map(|p| p.name), Err(LoginError::Refused)),
+        }
+        assert!(tries < 100, "never throttled");
     }
-    assert!((1..=2).contains(&throttled), "{throttled}");
+    assert!(tries > limits::LOGIN_FAILURES, "{tries}");
     assert!(
         given
             .authenticator
@@ -514,5 +543,26 @@ async fn failed_logins_are_rationed_by_address_and_name() {
             .login("sensor", b"right", from(2))
             .await
             .is_ok()
+    );
+}
+
+#[actix::test]
+async fn few_passwords_are_checked_at_once_and_not_many_wait() {
+    let given = given();
+    let logins = given.authenticator.logins();
+    assert_eq!(
+        logins.free(),
+        (limits::PARALLEL_HASHES, limits::WAITING_HASHES)
+    );
+    let ask = || given.authenticator.login("sensor", b"right", None);
+    let all = (0..limits::WAITING_HASHES + 10).map(|_| ask());
+    let outcomes = futures_util::future::join_all(all).await;
+    let busy = outcomes
+        .iter()
+        .filter(|o| matches!(o, Err(LoginError::Busy)));
+    assert_eq!(busy.count(), 10);
+    assert_eq!(
+        logins.free(),
+        (limits::PARALLEL_HASHES, limits::WAITING_HASHES)
     );
 }

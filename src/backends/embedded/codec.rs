@@ -14,6 +14,9 @@ pub(super) const VERSION: u8 = 1;
 
 const HEADER: usize = 9;
 
+/// Room for most rows, so that few grow while they are written.
+const TYPICAL: usize = 512;
+
 const CONFIG: Configuration<LittleEndian, Varint, Limit<RECORD_BYTES>> =
     bincode::config::standard().with_limit::<RECORD_BYTES>();
 
@@ -22,7 +25,7 @@ pub(super) const NEVER: Timestamp = Timestamp(u64::MAX);
 
 /// Encodes a row's value.
 pub(super) fn encode<T: Encode>(record: &T, expires: Timestamp) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER + 64);
+    let mut out = Vec::with_capacity(TYPICAL);
     out.push(VERSION);
     out.extend_from_slice(&expires.0.to_be_bytes());
     bincode::encode_into_std_write(record, &mut out, CONFIG).expect(

@@ -252,18 +252,25 @@ fn place(tx: &mut Tx<'_>, publish: &DurablePublish) -> Result<Placed, StoreError
         repeated: false,
     };
     // Of a session that is gone nobody will ask, and its rows must not come back.
-    if let Some((client, packet_id)) = publish.from
-        && tx.client(client).is_some()
+    let from = publish
+        .from
+        .filter(|(client, _)| tx.client(*client).is_some());
+    let remembered = from.map(|(client, packet_id)| keys::packet_id(client, packet_id));
+    if let Some(key) = &remembered
+        && tx.get(Table::Topics, key)?.is_some()
     {
-        let key = keys::packet_id(client, packet_id);
-        if tx.get(Table::Topics, &key)?.is_some() {
-            placed.repeated = true;
-            return Ok(placed);
-        }
-        tx.put(Table::Topics, key, codec::encode(&(), codec::NEVER));
+        placed.repeated = true;
+        return Ok(placed);
     }
     for (to, place) in publish.to.iter().zip(&mut placed.places) {
         *place = next_place(tx, to);
+    }
+    if !publish.to.is_empty() && placed.places.iter().all(Option::is_none) {
+        // It is refused, and whoever sends it again has not sent it before.
+        return Ok(placed);
+    }
+    if let Some(key) = remembered {
+        tx.put(Table::Topics, key, codec::encode(&(), codec::NEVER));
     }
     let retains = publish.retain && !publish.publication.payload.is_empty();
     let rows = placed.places.iter().flatten().count() + usize::from(retains);

@@ -385,7 +385,7 @@ pub(crate) fn publication(topic: u8, mark: u64) -> Publication {
         retain: false,
         properties: (mark % 2 == 1).then(|| Box::new(properties)),
         expires: None,
-        publisher: (mark % 3 > 0).then(|| Publisher {
+        publisher: (!mark.is_multiple_of(3)).then(|| Publisher {
             client: (mark % 3 == 1).then(|| ClientId("sender".into())),
             principal: "someone".into(),
         }),
@@ -398,8 +398,8 @@ pub(crate) fn record(client: u8, step: u64) -> ClientRecord {
     let subscription = |text: &str, retain_handling, id| Subscription {
         filter: filter(text),
         qos: QoS::AtLeastOnce,
-        no_local: step % 2 == 0,
-        retain_as_published: step % 3 == 0,
+        no_local: step.is_multiple_of(2),
+        retain_as_published: step.is_multiple_of(3),
         retain_handling,
         id,
     };
@@ -407,7 +407,7 @@ pub(crate) fn record(client: u8, step: u64) -> ClientRecord {
         no: ClientNo(0),
         id: ClientId(format!("client-{client}").into()),
         owner: format!("owner-{}", step % 2).into(),
-        expiry: (step % 2 == 0).then(|| Duration::from_secs(step)),
+        expiry: (step.is_multiple_of(2)).then(|| Duration::from_secs(step)),
         disconnected: None,
         subscriptions: vec![
             subscription("rooms/+/é", RetainHandling::Always, None),
@@ -417,7 +417,7 @@ pub(crate) fn record(client: u8, step: u64) -> ClientRecord {
         will: (step % 3 == 1).then(|| Will {
             publication: publication(0, step),
             delay: Duration::from_millis(1500),
-            message_expiry: (step % 2 == 0).then(|| Duration::from_secs(9)),
+            message_expiry: (step.is_multiple_of(2)).then(|| Duration::from_secs(9)),
         }),
     }
 }

@@ -19,8 +19,9 @@ use super::{Progress, Server};
 ///
 /// A client waits in a long poll with its session keys; 20 ms later a message is posted to it. Measured is the
 /// time from just before the post is sent until the client has the message in its hands; the message is on disk
-/// by then. In turns with that, 1 KiB is appended to a file and fdatasynced. Run it on the server's machine, with
-/// --dir on the file system of its data directory.
+/// by then. In turns with that, 1 KiB is appended to a file and fdatasynced: at once, when the disk has just been
+/// used, and after 20 ms, when it has rested as long as before the post. Run it on the server's machine, with --dir
+/// on the file system of its data directory.
 #[derive(clap::Args)]
 pub struct WakeArgs {
     /// Messages
@@ -62,6 +63,7 @@ pub(super) async fn run(args: &WakeArgs, server: &Server) -> anyhow::Result<Repo
     wake(&mut client, &mut backend, &queue, &path, &message).await?;
 
     let mut syncs = Latencies::new();
+    let mut rested = Latencies::new();
     let (mut from_post, mut from_answer) = (Latencies::new(), Latencies::new());
     let progress = Progress::steps(args.rounds, "messages");
     for _ in 0..args.rounds {
@@ -69,6 +71,8 @@ pub(super) async fn run(args: &WakeArgs, server: &Server) -> anyhow::Result<Repo
         from_post.record(woken.from_post);
         from_answer.record(woken.from_answer);
         syncs.record(disk.sync()?);
+        tokio::time::sleep(HEAD_START).await;
+        rested.record(disk.sync()?);
         progress.inc(1);
     }
     place.destroy(&mut backend).await?;
@@ -79,11 +83,14 @@ pub(super) async fn run(args: &WakeArgs, server: &Server) -> anyhow::Result<Repo
     report.latencies("post sent → client has it", &from_post);
     report.latencies("post answered → client has it", &from_answer);
     report.latencies("append 1 KiB + fdatasync", &syncs);
+    report.latencies("the same after 20 ms of rest", &rested);
     let p99 = from_post.ms_at(0.99);
     let what = "p99 from post to client ÷ p99 of one fdatasync";
     report.ratio(what, p99 / syncs.ms_at(0.99), Goal::AtMost(3.0));
     let what = "p99 from post to client ÷ median of one fdatasync";
     report.ratio(what, p99 / syncs.ms_at(0.5), None);
+    let what = "p99 from post to client ÷ p99 of one fdatasync after a rest";
+    report.ratio(what, p99 / rested.ms_at(0.99), None);
     Ok(report)
 }
 

@@ -31,6 +31,7 @@ mod socket;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod traffic;
 mod upgrade;
 
@@ -39,6 +40,7 @@ pub use rest::{ERROR_TYPE, refuse as refuse_rest};
 pub use rpc::{Refuser, RpcWire};
 pub use serve::{Listener, ServeOptions, serve};
 pub use socket::Socket;
+pub use tls::{Certificate, CertificateError, CertificateFiles};
 pub use traffic::Traffic;
 pub use upgrade::{Links, Origins, Start};
 

@@ -12,7 +12,7 @@ const TYPES: [&str; 4] = ["", "iot:Data", "iot:Data-ATS", "iot:Data-Beta"];
 pub(super) fn call(call: &Call) -> HttpResponse {
     let kind = match parameter(call, "endpointType") {
         Ok(kind) => kind.unwrap_or_default(),
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     if !TYPES.contains(&kind.as_str()) {
         let text = format!("endpointType {kind:?} is not served here");

@@ -11,7 +11,7 @@ use crate::wire::Call;
 pub(super) fn call(state: &IotState, call: &Call) -> HttpResponse {
     let topics = match parameter(call, "topic") {
         Ok(topics) => topics,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let topics = topics.map(|topics| topics.split(',').map(str::to_owned).collect());
     let identity = format!("{}:{}", state.region, uuid::Uuid::new_v4());

@@ -100,8 +100,11 @@ fn issue_refused(error: &IssueError) -> HttpResponse {
 }
 
 /// The only value of a query parameter, decoded.
-fn parameter(call: &Call, name: &str) -> Result<Option<String>, HttpResponse> {
-    let malformed = |text: String| refused(StatusCode::BAD_REQUEST, "ValidationException", &text);
+fn parameter(call: &Call, name: &str) -> Result<Option<String>, Box<HttpResponse>> {
+    let malformed = |text: String| {
+        let refused = refused(StatusCode::BAD_REQUEST, "ValidationException", &text);
+        Box::new(refused)
+    };
     let mut found = None;
     for pair in call.raw_query.split('&') {
         let Some(value) = pair

@@ -148,6 +148,27 @@ async fn a_websocket_carries_a_stream_however_it_is_cut() {
     given.server.stop(false).await;
 }
 
+#[actix::test]
+async fn an_empty_pong_may_come_without_a_mask() {
+    let given = given(small());
+    let mut client = Client::connect(given.http).await;
+    let pong = [0x8a, 0];
+    client.send(&pong).await;
+    client
+        .send(&[&pong[..], &frame(BINARY, b"x")].concat())
+        .await;
+    assert_eq!(client.frame().await, Some((BINARY, b"x".to_vec())));
+    // Inside a frame the same bytes are data, and with data in it is no such pong.
+    let mut cut = vec![BINARY, 0x82, 0, 0, 0, 0];
+    client.send(&cut).await;
+    client.send(&pong).await;
+    assert_eq!(client.frame().await, Some((BINARY, pong.to_vec())));
+    cut = vec![0x8a, 1, b'x'];
+    client.send(&cut).await;
+    assert_eq!(client.closed().await, 1002);
+    given.server.stop(false).await;
+}
+
 /// Who says goodbye and goes has said goodbye: the end may be read together with what came before it.
 #[actix::test]
 async fn what_was_sent_before_the_end_is_taken() {
@@ -231,7 +252,10 @@ async fn both(given: &Given) -> (TcpStream, Client) {
     let mut stream = TcpStream::connect(given.tcp).await.unwrap();
     stream.write_all(b"x").await.unwrap();
     read(&mut stream, 1).await;
-    (stream, Client::connect(given.http).await)
+    let mut client = Client::connect(given.http).await;
+    client.send(&frame(BINARY, b"x")).await;
+    client.frame().await;
+    (stream, client)
 }
 
 #[actix::test]

@@ -15,7 +15,7 @@ use actix::{Actor, StreamHandler};
 use actix_http::ws::{Codec, Item, Message, ProtocolError};
 use actix_web::error::PayloadError;
 use actix_web_actors::ws::WebsocketContext;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::Stream;
 
 use crate::config::limits::links as limits;
@@ -160,6 +160,11 @@ impl<L: Receive> Frames<L> {
     }
 }
 
+/// What paho's Python client answers to a ping. RFC 6455 has a connection fail for a frame without a mask (5.1), and then
+/// each such client would, as soon as it has nothing to say for a while. The mask is there to keep chosen bytes out of
+/// proxies, and this pong has none.
+const UNMASKED_PONG: [u8; 2] = [0x8a, 0];
+
 /// The bytes that the actor decodes.
 struct Input {
     outbox: Outbox,
@@ -190,6 +195,9 @@ impl Stream for Input {
             }
             // A short read has emptied the socket, and there will be a call when there is more.
             self.reads = usize::from(bytes.len() == limits::CHUNK_BYTES);
+            if bytes.starts_with(&UNMASKED_PONG) && self.heads.is_between() {
+                bytes.advance(UNMASKED_PONG.len());
+            }
         }
         if self.heads.pass(&bytes).is_err() {
             self.outbox.close(Close::TooBig);

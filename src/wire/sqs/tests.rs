@@ -167,7 +167,6 @@ impl Fixture {
             max_in_flight: 1_000,
             max_waiting: 64,
             cached_body_bytes: 1 << 20,
-            arbiters: vec![actix_rt::Arbiter::current()],
         };
         let sealers: crate::actors::queue::Sealers = Arc::new(|_, _| Ok(None));
         let queues = Queues::new(config, store.clone(), store, sealers, clock);

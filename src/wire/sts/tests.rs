@@ -149,6 +149,20 @@ async fn what_can_not_be_is_refused_as_sts_does() {
 }
 
 #[actix::test]
+async fn parameters_are_counted() {
+    let given = Composed::new();
+    // Beside these there are Action and Version.
+    let with = |count: usize| {
+        let more = (2..count).map(|n| format!("&a{n}=1"));
+        format!("Action=GetCallerIdentity{}", more.collect::<String>())
+    };
+    let most = super::limits::PARAMETERS;
+    assert_eq!(call(&given, &operator(), &with(most)).await.status, 200);
+    // Version comes last, so that nobody takes the call for one of STS's beyond the limit.
+    assert_eq!(call(&given, &operator(), &with(most + 1)).await.status, 404);
+}
+
+#[actix::test]
 async fn bad_keys_are_refused_as_sts_does() {
     let given = Composed::new();
     let ask = "Action=GetCallerIdentity";

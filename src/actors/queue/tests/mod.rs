@@ -38,7 +38,6 @@ fn config() -> QueuesConfig {
         max_in_flight: 100,
         max_waiting: 10,
         cached_body_bytes: 1 << 20,
-        arbiters: vec![actix_rt::Arbiter::current()],
     }
 }
 

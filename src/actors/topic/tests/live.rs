@@ -2,6 +2,7 @@
 
 use std::sync::mpsc;
 
+use super::super::double::Disk;
 use super::super::testing::{Plane, pause, publication, subscription};
 use super::super::{Closing, ConnectError, PublishError, SubscribeError};
 use crate::domain::policy::Access;
@@ -267,4 +268,27 @@ async fn lifecycle_events_are_announced() {
     assert_eq!(seen[0].1["principalIdentifier"], "owner");
     assert_eq!(seen[1].1["topics"], serde_json::json!(["a/+"]));
     assert_eq!(seen[3].1["clientInitiatedDisconnect"], true);
+}
+
+#[actix::test]
+async fn a_publishers_messages_stay_in_order_when_some_wait_for_the_disk() {
+    let plane = Plane::new();
+    let mut live = plane.client("live").await;
+    live.subscribe("a", AtMostOnce).await;
+    let sender = plane.client("sender").await;
+    let publish = |payload: &str, retain: bool| {
+        let mut publication = publication("a", payload);
+        (publication.retain, publication.qos) = (retain, AtLeastOnce);
+        sender.attached().publish(publication, None)
+    };
+    plane.store.disk(Disk::Hangs);
+    let first = publish("1", true);
+    let second = publish("2", false);
+    assert!(live.got().is_empty(), "the second overtook the first");
+    assert_eq!(sender.attached().behind(), 2);
+    plane.store.disk(Disk::Works);
+    first.outcome().await.unwrap();
+    second.outcome().await.unwrap();
+    assert_eq!(live.got(), ["1 0", "2 0"]);
+    assert_eq!(sender.attached().behind(), 0);
 }

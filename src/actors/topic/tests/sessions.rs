@@ -275,3 +275,38 @@ async fn no_local_holds_for_queues_too() {
     assert!(client.sends().is_empty());
     assert!(plane.store.payloads("1").is_empty());
 }
+
+#[actix::test]
+async fn what_was_refused_may_be_sent_again_with_its_packet_id() {
+    let plane = Plane::new();
+    let away = plane.durable("away").await;
+    away.subscribe("a", AtLeastOnce).await;
+    away.say_goodbye();
+    for _ in 0..5 {
+        plane.publish("a", "x", AtLeastOnce).await.unwrap();
+    }
+    let sender = plane.durable("sender").await;
+    let send = || {
+        let mut publication = publication("a", "y");
+        publication.qos = ExactlyOnce;
+        sender.attached().publish(publication, Some(7)).outcome()
+    };
+    let full = PublishError::QuotaExceeded("messages in the session's queue");
+    assert_eq!(send().await, Err(full.clone()));
+    assert_eq!(send().await, Err(full), "it is not taken for a repetition");
+}
+
+#[actix::test]
+async fn what_waited_but_was_not_sent_is_no_duplicate() {
+    let plane = Plane::new();
+    let mut client = plane.durable("1").await;
+    client.subscribe("a", AtLeastOnce).await;
+    for payload in ["x", "y", "z"] {
+        plane.publish("a", payload, AtLeastOnce).await.unwrap();
+    }
+    client.got();
+    assert!(client.outgoing.next().unwrap().is_some());
+    client.drop_connection();
+    let mut client = plane.durable("1").await;
+    assert_eq!(client.sends(), ["2d x", "3 y", "4 z"]);
+}

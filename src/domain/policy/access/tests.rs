@@ -1,3 +1,5 @@
+//! Every rule of the evaluation, attacks M4 to M8 and M19 by name, and two properties.
+
 use std::net::IpAddr;
 
 use super::*;

@@ -19,6 +19,7 @@ use crate::domain::UserId;
 use crate::domain::session::{Credentials, Session};
 use crate::wire::Call;
 
+mod encrypted;
 mod matrix;
 mod requests;
 mod sockets;

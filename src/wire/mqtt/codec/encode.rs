@@ -19,6 +19,15 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// For a receiver that has not said what it wants.
+    pub const fn plain(version: Version) -> Self {
+        Self {
+            version,
+            max_bytes: usize::MAX,
+            problem_information: true,
+        }
+    }
+
     /// Appends a packet to `out`. If it is too large for its receiver its user properties are left out, then its reason
     /// string.
     ///

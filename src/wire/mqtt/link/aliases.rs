@@ -66,6 +66,11 @@ impl Outbound {
         self.most > 0
     }
 
+    /// The client was not sent what would have told it this topic's alias.
+    pub(super) fn forget(&mut self, topic: &TopicName) {
+        self.aliases.remove(topic);
+    }
+
     /// The alias of a topic, and whether the client knows it already.
     pub(super) fn of(&mut self, topic: &TopicName) -> Option<(NonZeroU16, bool)> {
         if let Some(alias) = self.aliases.get(topic) {
@@ -110,6 +115,8 @@ mod tests {
         assert_eq!(aliases.of(&topic("a")), Some((one, false)));
         assert_eq!(aliases.of(&topic("a")), Some((one, true)));
         assert_eq!(aliases.of(&topic("b")), None);
+        aliases.forget(&topic("a"));
+        assert_eq!(aliases.of(&topic("b")), Some((one, false)));
         assert!(!Outbound::new(0).are_used());
         assert_eq!(Outbound::new(0).of(&topic("a")), None);
     }

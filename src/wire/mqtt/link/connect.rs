@@ -53,16 +53,16 @@ impl Link {
         self.busy.set(true);
         let link = self.me();
         actix::spawn(async move {
-            let version = packet.version;
+            let encoder = encoder(&packet);
             match link.decide(packet).await {
                 Ok(()) => link.unbusy(),
-                Err(refused) => link.refuse(version, refused.reason, &refused.why),
+                Err(refused) => link.refuse(encoder, refused.reason, &refused.why),
             }
         });
     }
 
     /// Says that the client is not connected, and closes.
-    pub(super) fn refuse(&self, version: Version, reason: ReasonCode, why: &str) {
+    pub(super) fn refuse(&self, encoder: Encoder, reason: ReasonCode, why: &str) {
         metrics::counter!("fanfare_mqtt_refused_total", "reason" => "connect").increment(1);
         tracing::info!(peer = ?self.outbox.peer(), ?reason, why, "a client was not connected");
         if !self.is_closed() {
@@ -71,11 +71,6 @@ impl Link {
                 ..ConnAck::default()
             };
             connack.extras = Extras::reason(ByteString::from(why));
-            let encoder = Encoder {
-                version,
-                max_bytes: usize::MAX,
-                problem_information: true,
-            };
             self.send_with(&encoder, &Packet::ConnAck(Box::new(connack)));
         }
         self.leave(Leaving::lost("CLIENT_ERROR"));
@@ -138,19 +133,16 @@ impl Link {
         };
         let open = Open {
             version: packet.version,
-            encoder: Encoder {
-                version: packet.version,
-                max_bytes: packet
-                    .maximum_packet_bytes
-                    .map_or(usize::MAX, |most| most.get() as usize),
-                problem_information: packet.request_problem_information,
-            },
+            encoder: encoder(packet),
             attached: Rc::new(connected.attached),
             outgoing: connected.outgoing,
             principal,
             principal_version,
             patience: self.patience(keep_alive),
             acks: Acks::default(),
+            releases: Acks::default(),
+            unanswered: 0,
+            most_alias: aliases,
             inbound_aliases: Inbound::default(),
             outbound_aliases: Outbound::new(packet.topic_alias_maximum.min(aliases)),
             held: Held::default(),
@@ -326,6 +318,17 @@ impl Mqtt {
             most = most.min(profile::SESSION_EXPIRY);
         }
         Some(expiry.map_or(most, |expiry| expiry.min(most)))
+    }
+}
+
+/// How a client wants to be written to.
+fn encoder(packet: &Connect) -> Encoder {
+    Encoder {
+        max_bytes: packet
+            .maximum_packet_bytes
+            .map_or(usize::MAX, |most| most.get() as usize),
+        problem_information: packet.request_problem_information,
+        ..Encoder::plain(packet.version)
     }
 }
 

@@ -118,6 +118,13 @@ struct Open {
     /// How long nothing may be heard; `None`: for ever.
     patience: Option<Duration>,
     acks: Acks,
+    /// PUBREL in the order of the PUBRECs that they answer (`[MQTT-4.6.0-4]`).
+    releases: Acks,
+    /// Publications of QoS 1 that were not answered, and of QoS 2 whose last answer is on its way: with `unreleased`, what
+    /// counts against the Receive Maximum.
+    unanswered: usize,
+    /// The highest topic alias that the client may use.
+    most_alias: u16,
     inbound_aliases: Inbound,
     outbound_aliases: Outbound,
     held: Held,
@@ -216,7 +223,10 @@ impl Link {
     /// Stops the socket's bytes while nothing is done with them: what is held here is then no more than one read.
     fn pace(&self) {
         let most = usize::from(self.mqtt.settings.max_in_flight);
-        let is_full = self.open(|open| open.acks.len() >= most).unwrap_or(false);
+        let is_full = self.open(|open| {
+            open.acks.len() >= most || open.attached.behind() >= limits::PUBLICATIONS_BEHIND
+        });
+        let is_full = is_full.unwrap_or(false);
         self.outbox.pause(self.busy.get() || is_full);
     }
 
@@ -234,10 +244,11 @@ impl Link {
             );
             return;
         }
-        let will = if disconnect.reason == ReasonCode::DisconnectWithWill {
-            WillFate::Publish
-        } else {
+        // Only a normal disconnection takes the will back (`[MQTT-3.14.4-3]`); 3.1.1 knows no other.
+        let will = if disconnect.reason == ReasonCode::Success {
             WillFate::Discard
+        } else {
+            WillFate::Publish
         };
         let expiry = expiry.map(|expiry| self.mqtt.bounded(expiry));
         let leaving = Leaving {
@@ -262,8 +273,11 @@ impl Link {
         let reason = violation.reason();
         if !matches!(*self.phase.borrow(), Phase::Open(_)) {
             // Who can not be talked to gets no answer: before CONNECT the version is not known.
-            if let Some(version) = violation.version {
-                self.refuse(version, reason, &violation.to_string());
+            if let Some(version) = violation
+                .version
+                .filter(|version| may_say(*version, reason))
+            {
+                self.refuse(Encoder::plain(version), reason, &violation.to_string());
             } else {
                 self.leave(Leaving::lost("PROTOCOL_ERROR"));
                 self.outbox.close(Close::Protocol);
@@ -275,17 +289,15 @@ impl Link {
 
     /// Ends the connection for a reason that a client of MQTT 5 is told.
     fn end(&self, reason: ReasonCode, why: &str) {
+        self.end_with(reason, why, WillFate::Publish);
+    }
+
+    fn end_with(&self, reason: ReasonCode, why: &str, will: WillFate) {
         self.say_goodbye(reason, why);
-        let leaving = Leaving {
-            // Who may not publish any more leaves no will (RELIABILITY M14).
-            will: if reason == ReasonCode::NotAuthorized {
-                WillFate::Discard
-            } else {
-                WillFate::Publish
-            },
+        self.leave(Leaving {
+            will,
             ..Leaving::lost(disconnect_reason(reason))
-        };
-        self.leave(leaving);
+        });
         self.outbox.close(close(reason));
     }
 
@@ -395,6 +407,16 @@ impl Receive for Reader {
         };
         self.0.leave(Leaving::lost(reason));
     }
+}
+
+/// Whether a client that is not connected can be told why. One of 3.1.1 whose CONNECT is no good gets no CONNACK
+/// (`[MQTT-3.1.4-1]`), except for the two reasons that have a return code.
+fn may_say(version: Version, reason: ReasonCode) -> bool {
+    version == Version::V5
+        || matches!(
+            reason,
+            ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid
+        )
 }
 
 /// As AWS IoT names it in its lifecycle events.

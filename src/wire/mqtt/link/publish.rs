@@ -18,22 +18,14 @@ impl Link {
             return;
         }
         let (qos, packet_id) = (publish.qos, publish.packet_id);
-        if self.is_over_receive_maximum(qos) {
+        if self.is_over_receive_maximum(qos, packet_id) {
             self.end(
                 ReasonCode::ReceiveMaximumExceeded,
                 "more publications in flight than were allowed",
             );
             return;
         }
-        if !publish.has_valid_payload() {
-            self.refuse_publication(
-                qos,
-                packet_id,
-                ReasonCode::PayloadFormatInvalid,
-                "the payload is not UTF-8",
-            );
-            return;
-        }
+        let is_valid = publish.has_valid_payload();
         let publication = match self.publication(publish) {
             Ok(publication) => publication,
             Err((reason, why)) => {
@@ -41,27 +33,34 @@ impl Link {
                 return;
             }
         };
+        if !is_valid {
+            let reason = ReasonCode::PayloadFormatInvalid;
+            self.refuse_publication(qos, packet_id, reason, "the payload is not UTF-8");
+            return;
+        }
         match packet_id {
             Some(id) if qos == QoS::ExactlyOnce => self.publish_exactly_once(publication, id),
             packet_id => self.publish(publication, packet_id),
         }
     }
 
-    /// A client of MQTT 5 was told how many may be in flight. One of 3.1.1 was not: it is read more slowly instead.
-    fn is_over_receive_maximum(&self, qos: QoS) -> bool {
+    /// A client of MQTT 5 was told how many may be in flight. One of 3.1.1 was not: it is read more slowly instead. What
+    /// was sent before is not one more.
+    fn is_over_receive_maximum(&self, qos: QoS, id: Option<PacketId>) -> bool {
         let most = usize::from(self.mqtt.settings.max_in_flight);
         let is_over = |open: &mut super::Open| {
-            open.version == Version::V5 && open.acks.len() + open.unreleased.len() >= most
+            open.version == Version::V5
+                && open.unanswered + open.unreleased.len() >= most
+                && !id.is_some_and(|id| open.unreleased.contains(&id.get()))
         };
         qos != QoS::AtMostOnce && self.open(is_over).unwrap_or(false)
     }
 
     fn publication(&self, mut publish: Publish) -> Result<Publication, (ReasonCode, &'static str)> {
         let now = self.mqtt.clock.now();
-        let most = self.mqtt.settings.max_topic_aliases;
         let resolved = self.open(|open| {
             let (name, alias) = (publish.topic.take(), publish.topic_alias);
-            let topic = open.inbound_aliases.resolve(name, alias, most);
+            let topic = open.inbound_aliases.resolve(name, alias, open.most_alias);
             let publisher = Publisher {
                 client: Some(open.attached.client().clone()),
                 principal: open.attached.principal().clone(),
@@ -86,7 +85,7 @@ impl Link {
         match attached.publish(publication, None) {
             Publishing::Done(outcome) => self.published(outcome, packet_id),
             Publishing::Waiting(waiting) => {
-                let place = packet_id.and_then(|_| self.open(|open| open.acks.promise()));
+                let place = packet_id.and_then(|_| self.promise());
                 let link = self.me();
                 actix::spawn(async move {
                     let outcome = waiting.await;
@@ -114,7 +113,7 @@ impl Link {
             }
             return;
         };
-        let Some(place) = self.open(|open| open.acks.promise()) else {
+        let Some(place) = self.promise() else {
             return;
         };
         match self.answer(outcome, packet_id, false) {
@@ -162,6 +161,7 @@ impl Link {
         let released = self.open(|open| {
             let known = open.unreleased.remove(&id.get());
             let stored = known.then(|| open.attached.release(id.get())).flatten();
+            open.unanswered += 1;
             (known, stored, open.acks.promise())
         });
         let Some((known, stored, place)) = released else {
@@ -224,21 +224,33 @@ impl Link {
         };
         let mut ack = Ack::new(id, reason);
         ack.extras = Extras::reason(why);
-        let packet = if qos == QoS::ExactlyOnce {
-            Packet::PubRec(ack)
+        let (place, packet) = if qos == QoS::ExactlyOnce {
+            let place = self.open(|open| open.acks.promise());
+            (place, Packet::PubRec(ack))
         } else {
-            Packet::PubAck(ack)
+            (self.promise(), Packet::PubAck(ack))
         };
-        if let Some(place) = self.open(|open| open.acks.promise()) {
+        if let Some(place) = place {
             self.acknowledge(place, packet);
         }
+    }
+
+    /// Keeps a place for the answer to a publication of QoS 1.
+    fn promise(&self) -> Option<super::acks::Place> {
+        self.open(|open| {
+            open.unanswered += 1;
+            open.acks.promise()
+        })
     }
 
     /// An acknowledgement may be sent, after those that are due before it.
     fn acknowledge(&self, place: super::acks::Place, packet: Packet) {
         let ready = self.open(|open| {
             open.acks.ready(place, packet);
-            std::iter::from_fn(|| open.acks.next()).collect::<Vec<_>>()
+            let ready: Vec<_> = std::iter::from_fn(|| open.acks.next()).collect();
+            let last = ready.iter().filter(|packet| is_last(packet));
+            open.unanswered -= last.count();
+            ready
         });
         for packet in ready.into_iter().flatten() {
             self.send(&packet);
@@ -263,6 +275,11 @@ impl Link {
         let client = self.open(|open| open.attached.client().clone());
         tracing::info!(?client, %error, "a publication was refused");
     }
+}
+
+/// Whether an answer ends what it belongs to. A PUBREC's publication is among those not released instead.
+fn is_last(packet: &Packet) -> bool {
+    matches!(packet, Packet::PubAck(_) | Packet::PubComp(_))
 }
 
 fn reason(error: &PublishError) -> ReasonCode {

@@ -115,14 +115,7 @@ impl Link {
         }
         match self.open(|open| open.outgoing.offer(delivery)) {
             Some(Ok(())) => self.pump(),
-            Some(Err(_)) => {
-                metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer")
-                    .increment(1);
-                self.end(
-                    ReasonCode::QuotaExceeded,
-                    "too many publications wait for acknowledgements",
-                );
-            }
+            Some(Err(_)) => self.overflow("too many publications wait for acknowledgements"),
             None => {}
         }
     }
@@ -140,22 +133,38 @@ impl Link {
     }
 
     /// Retained messages are sent as the client takes them: there may be many.
+    /// Who asks for more before it has taken what it asked for gets nothing any more: memory must not grow with that.
     pub(super) fn keep_for_later(&self, retained: impl Iterator<Item = Delivery>) {
-        self.open(|open| open.held.retained.extend(retained));
+        let most = self.mqtt.settings.max_waiting;
+        let is_too_much = self.open(|open| {
+            let before = open.held.retained.len();
+            open.held.retained.extend(retained);
+            before > most && open.held.retained.len() > before
+        });
+        if is_too_much == Some(true) {
+            self.overflow("too many retained messages wait for the client");
+        }
+    }
+
+    /// More would wait than may.
+    fn overflow(&self, why: &str) {
+        metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer").increment(1);
+        self.end(ReasonCode::QuotaExceeded, why);
     }
 
     /// Sends what waits, as far as the client takes it.
     pub(super) fn pump(&self) {
         let result = self.open(|open| {
+            // What was retained is older than what came since.
+            self.pump_retained(open);
             while self.may_write() {
                 let Some(delivery) = open.held.pop_live() else {
                     break;
                 };
-                self.write(open, &delivery, None, false);
+                self.write_alive(open, &delivery);
             }
-            self.pump_retained(open);
             while self.may_write() {
-                match open.outgoing.next()? {
+                match open.outgoing.next_sending()? {
                     Some(sending) => self.write_sending(open, &sending),
                     None => break,
                 }
@@ -177,11 +186,19 @@ impl Link {
             }
             let delivery = open.held.retained.pop_front().expect("looked at before");
             if delivery.qos == QoS::AtMostOnce {
-                self.write(open, &delivery, None, false);
+                self.write_alive(open, &delivery);
             } else {
                 // There is room: it was just looked at.
                 let _ = open.outgoing.offer(&delivery);
             }
+        }
+    }
+
+    /// Writes a publication of QoS 0 that had to wait, unless it has expired meanwhile (`[MQTT-3.3.2-5]`).
+    fn write_alive(&self, open: &mut Open, delivery: &Delivery) {
+        let expires = delivery.fan.publication.expires;
+        if expires.is_none_or(|expires| expires > self.mqtt.clock.now()) {
+            self.write(open, delivery, None, false);
         }
     }
 
@@ -219,6 +236,8 @@ impl Link {
         let is_plain = delivery.qos == QoS::AtMostOnce
             && !delivery.retain
             && delivery.ids.is_empty()
+            // The rest of its time is different whenever it is sent (`[MQTT-3.3.2-6]`).
+            && publication.expires.is_none()
             && !open.outbound_aliases.are_used();
         if is_plain {
             let version = open.version;
@@ -241,7 +260,8 @@ impl Link {
             head.subscription_ids = &delivery.ids;
             (head.topic, head.topic_alias) = alias(&mut open.outbound_aliases, publication);
         }
-        SCRATCH.with_borrow_mut(|scratch| {
+        let tells_alias = head.topic_alias.is_some() && !head.topic.is_empty();
+        let written = SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             let payload = &publication.payload;
             let encoded = head.encode_head(open.version, payload.len(), scratch);
@@ -252,7 +272,11 @@ impl Link {
             let _ = self.outbox.push_shared(payload);
             watch::tally(|tally| tally.sent += 1);
             true
-        })
+        });
+        if !written && tells_alias {
+            open.outbound_aliases.forget(&publication.topic);
+        }
+        written
     }
 
     pub(super) fn on_puback(&self, ack: &Ack) {
@@ -269,19 +293,34 @@ impl Link {
             return;
         }
         let release = move |reason| Packet::PubRel(Ack::new(id, reason));
-        match self.open(|open| open.outgoing.received(id.get())) {
-            Some(Some(Received::Now)) => self.send(&release(ReasonCode::Success)),
-            Some(Some(Received::Stored(stored))) => {
+        let received =
+            self.open(|open| (open.outgoing.received(id.get()), open.releases.promise()));
+        let Some((received, place)) = received else {
+            return;
+        };
+        match received {
+            Some(Received::Now) => self.release(place, release(ReasonCode::Success)),
+            Some(Received::Stored(stored)) => {
                 let link = self.me();
                 actix::spawn(async move {
                     match stored.await {
-                        Ok(()) => link.send(&release(ReasonCode::Success)),
+                        Ok(()) => link.release(place, release(ReasonCode::Success)),
                         Err(error) => link.failed(&error),
                     }
                 });
             }
-            Some(None) => self.send(&release(ReasonCode::PacketIdentifierNotFound)),
-            None => {}
+            None => self.release(place, release(ReasonCode::PacketIdentifierNotFound)),
+        }
+    }
+
+    /// PUBREL may be sent, after those that are due before it.
+    fn release(&self, place: super::acks::Place, packet: Packet) {
+        let ready = self.open(|open| {
+            open.releases.ready(place, packet);
+            std::iter::from_fn(|| open.releases.next()).collect::<Vec<_>>()
+        });
+        for packet in ready.into_iter().flatten() {
+            self.send(&packet);
         }
     }
 

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::actors::topic::Topics;
+use crate::actors::topic::{Topics, WillFate};
 use crate::auth::{Authenticator, Connection, Recheck};
 use crate::domain::Clock;
 
@@ -151,15 +151,17 @@ impl Link {
                 if let Some((attached, access)) = attached {
                     attached.set_access(access);
                     if !attached.may_stay() {
-                        self.end(
-                            ReasonCode::NotAuthorized,
-                            "the client may not connect any more",
-                        );
+                        self.revoke("the client may not connect any more");
                     }
                 }
             }
-            Recheck::Revoked(why) => self.end(ReasonCode::NotAuthorized, &why.to_string()),
+            Recheck::Revoked(why) => self.revoke(&why.to_string()),
         }
+    }
+
+    /// The client may not do anything any more, and leaves no will (RELIABILITY M14).
+    fn revoke(&self, why: &str) {
+        self.end_with(ReasonCode::NotAuthorized, why, WillFate::Discard);
     }
 }
 
