@@ -43,11 +43,11 @@ def fanfare(server):
 
 @pytest.fixture
 def start_server():
-    """Starts servers that only this test uses: `start_server(**{SETTING: value})`."""
+    """Starts servers that only this test uses: `start_server(*arguments, **{SETTING: value})`."""
     started = []
 
-    def start(**settings):
-        running = Server(**settings)
+    def start(*arguments, **settings):
+        running = Server(*arguments, **settings)
         started.append(running)
         return running.start()
 
@@ -60,11 +60,11 @@ def start_server():
 
 @pytest.fixture(scope="module")
 def module_server():
-    """Starts servers that the tests of one file share: `module_server(**{SETTING: value})`."""
+    """Starts servers that the tests of one file share: `module_server(*arguments, **{SETTING: value})`."""
     started = []
 
-    def start(**settings):
-        running = Server(**settings)
+    def start(*arguments, **settings):
+        running = Server(*arguments, **settings)
         started.append(running)
         return running.start()
 
