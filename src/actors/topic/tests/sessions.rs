@@ -305,7 +305,7 @@ async fn what_waited_but_was_not_sent_is_no_duplicate() {
         plane.publish("a", payload, AtLeastOnce).await.unwrap();
     }
     client.got();
-    assert!(client.outgoing.next().unwrap().is_some());
+    assert!(client.outgoing.next_sending().unwrap().is_some());
     client.drop_connection();
     let mut client = plane.durable("1").await;
     assert_eq!(client.sends(), ["2d x", "3 y", "4 z"]);
