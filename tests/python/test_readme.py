@@ -53,6 +53,10 @@ def test_the_quickstart_ends_with_a_decrypted_message(shell):
     assert {**message, "messageId": "…"} == promised
 
 
+def test_a_retained_message_is_there_for_a_new_subscriber(shell):
+    assert '{"text":"hello"}' in shell(block("## Topics", "sh"))
+
+
 def test_the_curl_lines_and_the_python_client(shell, fresh, tmp_path):
     answer = json.loads(shell(block("### Without Fanfare's command line", "sh")))
     assert answer["success"] and answer["sessions"] == 1
