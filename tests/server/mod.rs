@@ -29,6 +29,8 @@ pub struct Launch {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// MQTT over TCP.
+    pub mqtt: SocketAddr,
     output: Arc<Mutex<String>>,
     /// From the start of the process to readiness.
     pub started_in: Duration,
@@ -97,16 +99,22 @@ impl Launch {
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                let address = line
-                    .strip_prefix("listening http ")
-                    .map(str::trim)
-                    .map(str::parse);
-                if let Some(Ok(address)) = address {
-                    let _nobody_waits_any_more = sender.send(address);
+                let listening = line.strip_prefix("listening ").and_then(|rest| {
+                    let (name, address) = rest.split_once(' ')?;
+                    let address = address.split([',', ' ']).next()?.parse().ok()?;
+                    Some((name.to_owned(), address))
+                });
+                if let Some(listening) = listening {
+                    let _nobody_waits_any_more = sender.send(listening);
                 }
             }
         });
-        let Ok(address) = receiver.recv_timeout(START_LIMIT) else {
+        let next = |name: &str| -> Option<SocketAddr> {
+            let (found, address) = receiver.recv_timeout(START_LIMIT).ok()?;
+            (found == name).then_some(address)
+        };
+        // In this order, each time.
+        let Some((address, mqtt)) = next("http").zip(next("mqtt")) else {
             let _already_gone = child.kill();
             let status = child.wait();
             thread::sleep(Duration::from_millis(100));
@@ -115,6 +123,7 @@ impl Launch {
         let mut server = Server {
             child,
             address,
+            mqtt,
             output,
             started_in: Duration::ZERO,
         };
