@@ -29,6 +29,8 @@ pub struct Launch {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// Where it speaks MQTT over TCP, if it does.
+    pub mqtt: Option<SocketAddr>,
     output: Arc<Mutex<String>>,
     /// From the start of the process to readiness.
     pub started_in: Duration,
@@ -96,17 +98,18 @@ impl Launch {
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
+            let mut http = None;
             for line in stdout.lines().map_while(Result::ok) {
-                let address = line
-                    .strip_prefix("listening http ")
-                    .map(str::trim)
-                    .map(str::parse);
-                if let Some(Ok(address)) = address {
-                    let _nobody_waits_any_more = sender.send(address);
+                let address = |name| line.strip_prefix(name)?.trim().parse::<SocketAddr>().ok();
+                http = http.or(address("listening http "));
+                let mqtt = address("listening mqtt ");
+                // The lines after the addresses begin with this one.
+                if let Some(http) = http.filter(|_| mqtt.is_some() || line.starts_with("data ")) {
+                    let _nobody_waits_any_more = sender.send((http, mqtt));
                 }
             }
         });
-        let Ok(address) = receiver.recv_timeout(START_LIMIT) else {
+        let Ok((address, mqtt)) = receiver.recv_timeout(START_LIMIT) else {
             let _already_gone = child.kill();
             let status = child.wait();
             thread::sleep(Duration::from_millis(100));
@@ -115,6 +118,7 @@ impl Launch {
         let mut server = Server {
             child,
             address,
+            mqtt,
             output,
             started_in: Duration::ZERO,
         };
