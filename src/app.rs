@@ -293,7 +293,9 @@ impl Core {
             iot::KEY_ROUTES,
         );
         if let (Some(plane), Some(parts)) = (&self.plane, &settings.mqtt) {
+            let data = Arc::new(self.iot_data_state(plane, parts));
             door = plane.serve(door, parts);
+            door = door.rest("iot", "iotdata", &data, iot::data::DATA_ROUTES);
         }
         if settings.bench {
             door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
@@ -346,6 +348,15 @@ impl Core {
         sts::StsState {
             authenticator: self.authenticator.clone(),
             account: settings.aws_account.clone(),
+        }
+    }
+
+    fn iot_data_state(&self, plane: &Plane, parts: &MqttParts) -> iot::data::DataState {
+        iot::data::DataState {
+            topics: plane.topics.clone(),
+            authenticator: self.authenticator.clone(),
+            clock: self.clock,
+            max_payload_bytes: parts.max_payload_bytes(),
         }
     }
 

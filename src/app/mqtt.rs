@@ -49,6 +49,16 @@ impl MqttParts {
     }
 }
 
+impl MqttParts {
+    /// The longest payload that can be published over HTTP: what an MQTT client might publish.
+    pub(super) fn max_payload_bytes(&self) -> usize {
+        match self.links.profile {
+            Profile::Open => self.links.max_packet_bytes,
+            Profile::Aws => crate::wire::mqtt::profile::PAYLOAD_BYTES,
+        }
+    }
+}
+
 fn topics(mqtt: &config::Mqtt) -> TopicSettings {
     TopicSettings {
         queue_limit: mqtt.queue_limit,
@@ -89,6 +99,7 @@ fn links(mqtt: &config::Mqtt) -> MqttSettings {
 
 /// The running topic plane.
 pub(super) struct Plane {
+    pub(super) topics: Topics,
     pub(super) transports: Transports,
     door: Arc<MqttDoor>,
 }
@@ -121,7 +132,11 @@ impl Plane {
             clock,
         );
         let door = Arc::new(MqttDoor::new(Arc::new(mqtt), transports.clone()));
-        Ok(Self { transports, door })
+        Ok(Self {
+            topics,
+            transports,
+            door,
+        })
     }
 }
 

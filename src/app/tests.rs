@@ -59,7 +59,13 @@ async fn nothing_is_open_that_the_contract_does_not_open() {
     let given = Composed::new();
     assert_eq!(open_to(&given.door, Access::Public), PUBLIC.into());
     assert_eq!(open_to(&given.door, Access::OperatorOrOwner), OWN.into());
-    let signed = ["/endpoint", "GetCallerIdentity"];
+    let signed = [
+        "/endpoint",
+        "/retainedMessage",
+        "/retainedMessage/{topic*}",
+        "/topics/{topic*}",
+        "GetCallerIdentity",
+    ];
     assert_eq!(open_to(&given.door, Access::Signed), signed.into());
     assert!(open_to(&given.door, Access::Operator).len() > 30);
 }

@@ -12,7 +12,7 @@ use super::principal::{Basis, session_grants, session_name};
 use super::rulebook::Rules;
 use super::seal::Purpose;
 use super::sigv4::{AuthError, Claim, Request, Rules as SignatureRules};
-use super::{Authenticator, Principal, Unauthenticated, policy};
+use super::{Authenticator, Caller, Principal, Unauthenticated, policy};
 
 /// Whether a principal still is what it was.
 #[derive(Debug, Clone)]
@@ -62,6 +62,17 @@ impl Authenticator {
             Signer::Issued(claims) => self.issued(claims).map_err(revoked)?,
         };
         Ok(Some(principal))
+    }
+
+    /// Who a verified request comes from, as far as topics go; `None` for nobody, and for keys that stand for nothing any
+    /// more.
+    pub fn principal(&self, caller: &Caller) -> Option<Principal> {
+        match caller {
+            Caller::Operator { .. } => Some(self.operator(None)),
+            Caller::Session(session) => Some(self.session_principal(Arc::clone(session))),
+            Caller::Issued(claims) => self.issued(Arc::clone(claims)).ok(),
+            Caller::Anonymous => None,
+        }
     }
 
     fn by_token(&self, token: &str) -> Result<Principal, Unauthenticated> {

@@ -290,8 +290,17 @@ pub mod cognito {
     pub const BODY_BYTES: usize = 1024 * 1024;
 }
 
+/// Bounds on AWS IoT's data plane over HTTP.
+pub mod iot {
+    /// Retained messages that one answer lists, and what it lists unless `maxResults` says less; more is refused (400).
+    pub const RETAINED_RESULTS: usize = 200;
+}
+
 /// Bounds on MQTT packets. What a packet may have in bytes is a setting.
 pub mod mqtt {
+    /// Bytes of a text, or of binary data, in a packet: what MQTT's two-byte length can carry. Beyond it 400 over HTTP.
+    pub const TEXT_BYTES: usize = 65_535;
+
     /// Bytes of a packet whose sender is not authenticated (RELIABILITY 5); beyond: 0x95 and the connection ends.
     pub const PRE_AUTH_BYTES: usize = 4096;
 

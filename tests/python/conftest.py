@@ -43,11 +43,11 @@ def fanfare(server):
 
 @pytest.fixture
 def start_server():
-    """Starts servers that only this test uses: `start_server(**{SETTING: value})`."""
+    """Starts servers that only this test uses: `start_server(*arguments, **{SETTING: value})`."""
     started = []
 
-    def start(**settings):
-        running = Server(**settings)
+    def start(*arguments, **settings):
+        running = Server(*arguments, **settings)
         started.append(running)
         return running.start()
 
@@ -55,6 +55,22 @@ def start_server():
     for running in started:
         if running.process is not None and running.process.poll() is None:
             running.stop()
+        running.remove()
+
+
+@pytest.fixture(scope="module")
+def module_server():
+    """Starts servers that the tests of one file share: `module_server(*arguments, **{SETTING: value})`."""
+    started = []
+
+    def start(*arguments, **settings):
+        running = Server(*arguments, **settings)
+        started.append(running)
+        return running.start()
+
+    yield start
+    for running in started:
+        running.stop()
         running.remove()
 
 

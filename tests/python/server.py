@@ -65,7 +65,8 @@ def clean_environment(**extra):
 class Server:
     """One running `fanfare serve`, on a port of its own choosing and a data directory of its own."""
 
-    def __init__(self, **settings):
+    def __init__(self, *arguments, **settings):
+        self.arguments = arguments
         self.settings = settings
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="fanfare-test-"))
         self.process = None
@@ -84,6 +85,10 @@ class Server:
         found = _LISTENING_MQTT.findall(self.log)[-1]
         return found[0], int(found[1])
 
+    def port(self, name):
+        """The port of another listener, such as `https` or `mqtts`."""
+        return int(re.findall(rf"listening {name} \S+:(\d+)", self.log)[-1])
+
     def start(self):
         """Starts the binary and waits until it is ready to serve."""
         self._address.clear()
@@ -97,7 +102,7 @@ class Server:
             **self.settings,
         )
         self.process = subprocess.Popen(
-            [binary(), "serve"],
+            [binary(), "serve", *self.arguments],
             cwd=self.directory,
             env=environment,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-//! AWS IoT over HTTP (WIRE 4.1, SEMANTICS 8), as far as keys go: guests' keys, connect tokens, where to connect to.
+//! AWS IoT over HTTP (WIRE 4.1, SEMANTICS 8): guests' keys, connect tokens, where to connect to, and the [`data`] plane.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::front::ERROR_TYPE;
 use super::{Call, Route};
 
 pub mod connect_token;
+pub mod data;
 pub mod describe_endpoint;
 pub mod keys;
 

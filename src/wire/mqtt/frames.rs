@@ -27,6 +27,11 @@ impl Heads {
         }
     }
 
+    /// Whether the next byte begins a frame.
+    pub(super) fn is_between(&self) -> bool {
+        self.have == 0 && self.rest == 0
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors

@@ -174,6 +174,11 @@ impl Outbox {
         !self.0.has(CLOSING | BROKEN | ENDED | SILENT)
     }
 
+    /// Whether what was received still counts: until this side closes. What a client sent before it went away does.
+    pub fn is_heard(&self) -> bool {
+        !self.0.is_cut()
+    }
+
     /// Makes the transport call [`Receive::woken`](super::transport::Receive::woken) soon.
     pub fn wake(&self) {
         self.0.signal(WOKEN);
@@ -332,6 +337,11 @@ impl Line {
     pub(super) fn wants_bytes(&self) -> bool {
         let idle = !self.has(PAUSED | CLOSING | BROKEN | ENDED | SILENT);
         idle && (!self.has(BLOCKED) || self.queue.borrow().bytes() < limits::READ_ON_BYTES)
+    }
+
+    /// Whether what was read is of no interest any more. When the client has ended, what it sent before still is.
+    pub(super) fn is_cut(&self) -> bool {
+        self.has(CLOSING | SILENT)
     }
 
     /// Whether the transport has to see to the end, with [`poll_gone`](Self::poll_gone).

@@ -35,7 +35,7 @@ impl Seen {
 
 /// Sends back what it gets, and does some things when told to by a first byte: `C` closes, `W` wakes itself, `A` sets an
 /// alarm, `S` sends a long shared piece between two short ones, `F` fills the outbox until it refuses, adds some when it
-/// is empty, and closes.
+/// is empty, and closes, `T` tells.
 pub(super) struct Echo {
     outbox: Outbox,
     seen: Arc<Seen>,
@@ -74,6 +74,7 @@ impl Receive for Echo {
                 self.outbox.push(b"after").unwrap();
             }
             b'F' => self.fill(),
+            b'T' => self.seen.tell("told"),
             _ => {
                 if self.outbox.push(bytes).is_err() {
                     self.outbox.close(Close::Policy);

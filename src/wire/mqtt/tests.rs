@@ -149,6 +149,41 @@ async fn a_websocket_carries_a_stream_however_it_is_cut() {
 }
 
 #[actix::test]
+async fn an_empty_pong_may_come_without_a_mask() {
+    let given = given(small());
+    let mut client = Client::connect(given.http).await;
+    let pong = [0x8a, 0];
+    client.send(&pong).await;
+    client
+        .send(&[&pong[..], &frame(BINARY, b"x")].concat())
+        .await;
+    assert_eq!(client.frame().await, Some((BINARY, b"x".to_vec())));
+    // Inside a frame the same bytes are data, and with data in it is no such pong.
+    let mut cut = vec![BINARY, 0x82, 0, 0, 0, 0];
+    client.send(&cut).await;
+    client.send(&pong).await;
+    assert_eq!(client.frame().await, Some((BINARY, pong.to_vec())));
+    cut = vec![0x8a, 1, b'x'];
+    client.send(&cut).await;
+    assert_eq!(client.closed().await, 1002);
+    given.server.stop(false).await;
+}
+
+/// Who says goodbye and goes has said goodbye: the end may be read together with what came before it.
+#[actix::test]
+async fn what_was_sent_before_the_end_is_taken() {
+    let given = given(small());
+    for _ in 0..20 {
+        let mut client = Client::connect(given.http).await;
+        client.send(&frame(BINARY, b"T").repeat(100)).await;
+        drop(client);
+    }
+    assert_eq!(given.gone(20).await, [Gone::Ended; 20]);
+    assert_eq!(given.seen.told.lock().unwrap().len(), 2000);
+    given.server.stop(false).await;
+}
+
+#[actix::test]
 async fn w02_w03_w05_what_is_no_good_frame_is_told_so() {
     let given = given(small());
     let fragments = |count: usize| {

@@ -5,7 +5,7 @@
 //! only, is moved to the outbox whenever it is polled, and the outbox frames the data itself, one frame for all that is
 //! ready. The actor is polled by this connection's task and not by an HTTP response, so it always runs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use actix::{Actor, StreamHandler};
 use actix_http::ws::{Codec, Item, Message, ProtocolError};
 use actix_web::error::PayloadError;
 use actix_web_actors::ws::WebsocketContext;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::Stream;
 
 use crate::config::limits::links as limits;
@@ -36,9 +36,11 @@ pub(super) async fn run<L: Receive>(
     _seat: Seat,
 ) {
     let link = Rc::new(RefCell::new(link));
+    let handled = Rc::new(Cell::new(0));
     let actor = Frames {
         link: Rc::clone(&link),
         outbox: outbox.clone(),
+        handled: Rc::clone(&handled),
         fragments: 0,
         cheap: 0,
         cheap_since: 0,
@@ -51,7 +53,7 @@ pub(super) async fn run<L: Receive>(
     };
     let codec = Codec::new().max_size(frame_bytes);
     let mut replies = pin!(WebsocketContext::with_codec(actor, input, codec));
-    let gone = poll_fn(|cx| turn(&link, &outbox, replies.as_mut(), cx)).await;
+    let gone = poll_fn(|cx| turn(&link, &outbox, &handled, replies.as_mut(), cx)).await;
     end(&outbox);
     link.borrow_mut().gone(gone);
 }
@@ -60,14 +62,18 @@ pub(super) async fn run<L: Receive>(
 fn turn<L: Receive>(
     link: &RefCell<L>,
     outbox: &Outbox,
+    handled: &Cell<u64>,
     mut actor: Pin<&mut impl Stream<Item = Result<Bytes, actix_web::Error>>>,
     cx: &mut Context<'_>,
 ) -> Poll<Gone> {
     let line = &outbox.0;
     tell(&mut *link.borrow_mut(), line.begin(cx));
     line.poll_unblock(cx);
-    while !line.is_ending() {
+    while !line.is_cut() {
+        let before = handled.get();
         match actor.as_mut().poll_next(cx) {
+            // The actor takes a rest after some frames. Those that came before the client's end are taken to the last.
+            Poll::Pending if line.is_ending() && handled.get() != before => {}
             Poll::Pending => break,
             Poll::Ready(Some(Ok(frames))) => outbox.push_control(&frames),
             // It does not end by itself, and what it encodes has no errors.
@@ -81,6 +87,8 @@ fn turn<L: Receive>(
 struct Frames<L> {
     link: Rc<RefCell<L>>,
     outbox: Outbox,
+    /// All frames so far.
+    handled: Rc<Cell<u64>>,
     /// Frames of the message that is not complete.
     fragments: u32,
     /// Frames without data, since that tick.
@@ -94,7 +102,8 @@ impl<L: Receive> Actor for Frames<L> {
 
 impl<L: Receive> StreamHandler<Result<Message, ProtocolError>> for Frames<L> {
     fn handle(&mut self, frame: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
-        if !self.outbox.is_open() {
+        self.handled.set(self.handled.get() + 1);
+        if self.outbox.0.is_cut() {
             return;
         }
         match frame {
@@ -151,6 +160,11 @@ impl<L: Receive> Frames<L> {
     }
 }
 
+/// What paho's Python client answers to a ping. RFC 6455 has a connection fail for a frame without a mask (5.1), and then
+/// each such client would, as soon as it has nothing to say for a while. The mask is there to keep chosen bytes out of
+/// proxies, and this pong has none.
+const UNMASKED_PONG: [u8; 2] = [0x8a, 0];
+
 /// The bytes that the actor decodes.
 struct Input {
     outbox: Outbox,
@@ -181,6 +195,9 @@ impl Stream for Input {
             }
             // A short read has emptied the socket, and there will be a call when there is more.
             self.reads = usize::from(bytes.len() == limits::CHUNK_BYTES);
+            if bytes.starts_with(&UNMASKED_PONG) && self.heads.is_between() {
+                bytes.advance(UNMASKED_PONG.len());
+            }
         }
         if self.heads.pass(&bytes).is_err() {
             self.outbox.close(Close::TooBig);

@@ -174,7 +174,7 @@ impl Link {
         if self.reading.replace(true) {
             return;
         }
-        while !self.busy.get() && !self.is_closed() {
+        while !self.busy.get() && self.outbox.is_heard() {
             let next = self.decoder.get().decode_from(&mut self.input.borrow_mut());
             match next {
                 Ok(Some(packet)) => self.handle(packet),
