@@ -25,7 +25,10 @@ pub const EVERYTHING: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect"
 /// Connect as whoever; `parts` of topics, with `*`, for `actions`.
 pub fn statement(effect: &str, actions: &str, resources: &str) -> String {
     let list = |text: &str, prefix: &str| {
-        let words: Vec<_> = text.split(' ').map(|word| format!("\"{prefix}{word}\"")).collect();
+        let words: Vec<_> = text
+            .split(' ')
+            .map(|word| format!("\"{prefix}{word}\""))
+            .collect();
         words.join(", ")
     };
     format!(

@@ -1,13 +1,12 @@
 //! A client that knows every packet.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use fanfare::domain::publication::{
-    Publication, QoS, RetainHandling, Subscription, Will,
-};
+use fanfare::domain::publication::{Publication, QoS, RetainHandling, Subscription, Will};
 use fanfare::domain::topic::{TopicFilter, TopicName};
 use fanfare::wire::mqtt::codec::{
     Ack, ConnAck, Connect, Decoder, Disconnect, Encoder, Packet, PacketId, Publish, ReasonCode,
@@ -30,6 +29,8 @@ pub struct Client {
     pub stream: TcpStream,
     pub version: Version,
     input: BytesMut,
+    /// What came while something else was waited for.
+    skipped: VecDeque<Packet>,
     encoder: Encoder,
     next_id: u16,
 }
@@ -52,6 +53,7 @@ impl Client {
             stream,
             version,
             input: BytesMut::new(),
+            skipped: VecDeque::new(),
             encoder: Encoder::plain(version),
             next_id: 0,
         }
@@ -86,6 +88,28 @@ impl Client {
     }
 
     fn come(&mut self, limit: Duration) -> Came {
+        match self.skipped.pop_front() {
+            Some(packet) => Came::Packet(packet),
+            None => self.come_now(limit),
+        }
+    }
+
+    /// This packet comes, before or after others, which are kept.
+    fn comes(&mut self, expect: &Packet) {
+        if let Some(place) = self.skipped.iter().position(|packet| packet == expect) {
+            self.skipped.remove(place);
+            return;
+        }
+        loop {
+            match self.come_now(PATIENCE) {
+                Came::Packet(packet) if packet == *expect => return,
+                Came::Packet(packet) => self.skipped.push_back(packet),
+                other => panic!("{other:?} instead of {expect:?}"),
+            }
+        }
+    }
+
+    fn come_now(&mut self, limit: Duration) -> Came {
         let until = Instant::now() + limit;
         let decoder = Decoder::connected(Sender::Server, self.version, usize::MAX);
         loop {
@@ -274,7 +298,7 @@ impl Client {
             self.send(Packet::PubAck(Ack::success(id)));
         } else {
             self.send(Packet::PubRec(Ack::success(id)));
-            assert_eq!(bare(self.recv()), Packet::PubRel(Ack::success(id)));
+            self.comes(&Packet::PubRel(Ack::success(id)));
             self.send(Packet::PubComp(Ack::success(id)));
         }
         publish

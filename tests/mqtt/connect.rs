@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare::wire::mqtt::codec::{
-    Auth, Connect, Disconnect, Packet, Password, ReasonCode,
-};
+use fanfare::wire::mqtt::codec::{Auth, Connect, Disconnect, Packet, Password, ReasonCode};
 
 use crate::broker::{self, Setup};
 use crate::client::{BOTH, Client, Q0, V5, V311, publish, subscription};
@@ -115,7 +113,12 @@ fn an_empty_client_id_is_replaced() {
 #[test]
 fn the_client_ids_that_must_be_taken_are() {
     for version in BOTH {
-        for id in ["0", "0123456789abcdefghijklm", "nopqrstuvwxyzABCDEFGHIJ", "KLMNOPQRSTUVWXYZ"] {
+        for id in [
+            "0",
+            "0123456789abcdefghijklm",
+            "nopqrstuvwxyzABCDEFGHIJ",
+            "KLMNOPQRSTUVWXYZ",
+        ] {
             broker::open().client(version, id).ping();
         }
     }
@@ -301,7 +304,10 @@ fn problem_information_is_left_out_if_not_wanted() {
         let mut connect = Connect::new(V5, "information");
         connect.request_problem_information = wanted;
         let (mut client, connack) = Client::connected(broker.mqtt(), connect);
-        assert!(connack.response_information.is_none(), "it was not asked for");
+        assert!(
+            connack.response_information.is_none(),
+            "it was not asked for"
+        );
         let mut refused = publish("x", "1", crate::client::Q1);
         refused.packet_id = Some(client.id());
         client.send(Packet::Publish(refused));

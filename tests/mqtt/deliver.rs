@@ -42,7 +42,9 @@ fn overlapping_subscriptions_get_one_copy_with_all_their_identifiers() {
     client.subscribe_all(vec![one]);
     client.subscribe_all(vec![two]);
     client.subscribe_all(vec![subscription("overlap/x", Q0)]);
-    broker.client(V5, "overlap-sender").publish("overlap/x", "x", Q2);
+    broker
+        .client(V5, "overlap-sender")
+        .publish("overlap/x", "x", Q2);
     let got = client.take();
     assert_eq!(got.qos, Q2);
     let mut ids = got.subscription_ids;
@@ -52,7 +54,9 @@ fn overlapping_subscriptions_get_one_copy_with_all_their_identifiers() {
     let mut client = broker.client(V311, "overlap");
     client.subscribe("overlap/#", Q0);
     client.subscribe("overlap/x", Q1);
-    broker.client(V311, "overlap-sender").publish("overlap/x", "x", Q2);
+    broker
+        .client(V311, "overlap-sender")
+        .publish("overlap/x", "x", Q2);
     assert_eq!(client.take().qos, Q1);
     client.quiet();
 }
@@ -142,7 +146,9 @@ fn what_the_client_refuses_is_not_sent_again() {
     for qos in [Q1, Q2] {
         let (mut client, _) = Client::connected(broker.mqtt(), persistent(V5, "unwanted"));
         client.subscribe("unwanted", qos);
-        broker.client(V5, "unwanted-sender").publish("unwanted", "x", qos);
+        broker
+            .client(V5, "unwanted-sender")
+            .publish("unwanted", "x", qos);
         let id = client.publish_in().packet_id.unwrap();
         let ack = Ack::new(id, ReasonCode::ImplementationSpecificError);
         client.send(match qos {
@@ -211,7 +217,9 @@ fn pubrel_comes_in_the_order_of_pubrec() {
     client.subscribe("released", Q2);
     let mut sender = broker.client(V5, "released-sender");
     (0..5).for_each(|_| sender.publish("released", "x", Q2));
-    let mut ids: Vec<_> = (0..5).map(|_| client.publish_in().packet_id.unwrap()).collect();
+    let mut ids: Vec<_> = (0..5)
+        .map(|_| client.publish_in().packet_id.unwrap())
+        .collect();
     ids.reverse();
     for id in &ids {
         client.send(Packet::PubRec(Ack::success(*id)));
@@ -234,7 +242,13 @@ fn topics_are_compared_letter_by_letter() {
     let mut client = broker.client(V5, "letters");
     client.subscribe("letters/Å/+", Q0);
     let mut sender = broker.client(V5, "letters-sender");
-    for topic in ["letters/A\u{30a}/x", "letters/å/x", "Letters/Å/x", "letters/Å", "/letters/Å/x"] {
+    for topic in [
+        "letters/A\u{30a}/x",
+        "letters/å/x",
+        "Letters/Å/x",
+        "letters/Å",
+        "/letters/Å/x",
+    ] {
         sender.publish(topic, topic, Q0);
     }
     sender.publish("letters/Å/", "\u{feff}empty", Q0);

@@ -118,7 +118,10 @@ fn a_refused_publication_of_qos_2_may_be_tried_again_with_its_packet_id() {
     watcher.subscribe("#", Q2);
     let (mut client, _) = Client::connected(broker.mqtt(), persistent(V5, "retry"));
     let id = PacketId::new(5).unwrap();
-    for (topic, reason) in [("bad", ReasonCode::NotAuthorized), ("good", ReasonCode::Success)] {
+    for (topic, reason) in [
+        ("bad", ReasonCode::NotAuthorized),
+        ("good", ReasonCode::Success),
+    ] {
         let mut publish = publish(topic, topic, Q2);
         publish.packet_id = Some(id);
         client.send(Packet::Publish(publish));
@@ -178,7 +181,9 @@ fn the_server_uses_no_more_aliases_than_the_client_takes() {
     let shown: Vec<_> = (0..3)
         .map(|_| {
             let got = client.publish_in();
-            let name = got.topic.map_or(String::new(), |name| name.as_str().to_owned());
+            let name = got
+                .topic
+                .map_or(String::new(), |name| name.as_str().to_owned());
             (name, got.topic_alias.map(NonZeroU16::get))
         })
         .collect();
@@ -198,7 +203,10 @@ fn an_alias_that_was_not_told_is_not_used() {
     sender.publish("untold", &"x".repeat(100), Q0);
     sender.publish("untold", "1", Q0);
     let got = client.publish_in();
-    assert_eq!(got.topic.expect("the first that it gets").as_str(), "untold");
+    assert_eq!(
+        got.topic.expect("the first that it gets").as_str(),
+        "untold"
+    );
 }
 
 #[test]
@@ -220,7 +228,8 @@ fn a_payload_that_is_not_what_it_says_is_refused() {
 fn acknowledgements_come_in_the_order_of_the_publications() {
     let broker = broker::open();
     for version in BOTH {
-        let (mut away, _) = Client::connected(broker.mqtt(), persistent(version, "order-away"));
+        let away = format!("order-away-{version:?}");
+        let (mut away, _) = Client::connected(broker.mqtt(), persistent(version, &away));
         away.subscribe("order/disk", Q2);
         away.disconnect();
         let mut client = broker.client(version, "order");
