@@ -141,7 +141,7 @@ fn retained_messages_come_as_the_subscription_asks() {
     let mut sender = broker.client(V5, "handling-sender");
     sender.publish_as(retained("handling", "kept", Q0));
     let mut client = broker.client(V5, "handling");
-    let mut ask = |client: &mut Client, handling| {
+    let ask = |client: &mut Client, handling| {
         let mut asked = subscription("handling", Q0);
         asked.retain_handling = handling;
         asked.retain_as_published = true;
