@@ -119,7 +119,7 @@ fn every_benchmark_measures() {
 
     let dir = server.data.path().to_str().unwrap();
     let wake = server.bench(&["wake", "--rounds", "3", "--dir", dir]);
-    check(&wake, 3, 2);
+    check(&wake, 4, 3);
     assert_eq!(wake["measures"][0]["count"], 3);
 
     let pid = server.process.id().to_string();

@@ -29,8 +29,9 @@ pub struct Launch {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    /// MQTT over TCP.
-    pub mqtt: SocketAddr,
+    /// Where it speaks MQTT over TCP, if it does.
+    #[allow(dead_code, reason = "not every suite speaks MQTT")]
+    pub mqtt: Option<SocketAddr>,
     output: Arc<Mutex<String>>,
     /// From the start of the process to readiness.
     pub started_in: Duration,
@@ -98,23 +99,18 @@ impl Launch {
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
+            let mut http = None;
             for line in stdout.lines().map_while(Result::ok) {
-                let listening = line.strip_prefix("listening ").and_then(|rest| {
-                    let (name, address) = rest.split_once(' ')?;
-                    let address = address.split([',', ' ']).next()?.parse().ok()?;
-                    Some((name.to_owned(), address))
-                });
-                if let Some(listening) = listening {
-                    let _nobody_waits_any_more = sender.send(listening);
+                let address = |name| line.strip_prefix(name)?.trim().parse::<SocketAddr>().ok();
+                http = http.or(address("listening http "));
+                let mqtt = address("listening mqtt ");
+                // The lines after the addresses begin with this one.
+                if let Some(http) = http.filter(|_| mqtt.is_some() || line.starts_with("data ")) {
+                    let _nobody_waits_any_more = sender.send((http, mqtt));
                 }
             }
         });
-        let next = |name: &str| -> Option<SocketAddr> {
-            let (found, address) = receiver.recv_timeout(START_LIMIT).ok()?;
-            (found == name).then_some(address)
-        };
-        // In this order, each time.
-        let Some((address, mqtt)) = next("http").zip(next("mqtt")) else {
+        let Ok((address, mqtt)) = receiver.recv_timeout(START_LIMIT) else {
             let _already_gone = child.kill();
             let status = child.wait();
             thread::sleep(Duration::from_millis(100));

@@ -229,9 +229,8 @@ impl<S: Subject> Bench<S> {
             retain: publication.retain,
             from: from.filter(|(no, _)| *no != ClientNo(u64::MAX)),
         };
-        let repeated = publish
-            .from
-            .is_some_and(|from| !self.packet_ids.insert(from));
+        let from = publish.from;
+        let repeated = from.is_some_and(|from| self.packet_ids.contains(&from));
         let placed = self.subject.store().publish(publish).await;
         let placed: Placed = placed.expect("published");
         assert_eq!(placed.repeated, repeated);
@@ -240,6 +239,7 @@ impl<S: Subject> Bench<S> {
             return;
         }
         assert_eq!(placed.places.len(), to.len());
+        let refused = !to.is_empty() && placed.places.iter().all(Option::is_none);
         for (to, place) in to.into_iter().zip(placed.places) {
             let open = self.clients.values().any(|record| record.no == to.client);
             let queue = self.queues.entry(to.client).or_default();
@@ -257,6 +257,10 @@ impl<S: Subject> Bench<S> {
             };
             queue.insert(ordinal, queued);
         }
+        if refused {
+            return;
+        }
+        self.packet_ids.extend(from);
         if publication.retain && publication.payload.is_empty() {
             self.retained.remove(&publication.topic);
         } else if publication.retain {
