@@ -253,6 +253,13 @@ fn every_mqtt_benchmark_measures() {
 }
 
 #[test]
+fn every_mqtt_benchmark_measures_the_real_server() {
+    let server = Server::start();
+    let url = server.endpoint.replacen("http", "ws", 1) + "/mqtt";
+    every_mqtt_benchmark(&url, server.process.id(), &["--presign", "--v5"]);
+}
+
+#[test]
 fn a_broker_is_compared_with_the_least_a_server_can_do() {
     let floor = Floor::start();
     let url = format!("ws://{}/mqtt", floor.address);
