@@ -34,10 +34,6 @@ struct Books {
     next: Rc<Cell<u64>>,
 }
 
-fn mqtt(server: &Server) -> SocketAddr {
-    server.mqtt.expect("it speaks MQTT")
-}
-
 fn client(address: SocketAddr, id: String, clean: bool) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new(id, address.ip().to_string(), address.port());
     options.set_clean_session(clean).set_manual_acks(true);
@@ -89,11 +85,15 @@ async fn receive(address: SocketAddr, number: usize, subscribed: Rc<Cell<usize>>
 impl Books {
     /// Connects the first so many subscribers, and waits until they are subscribed.
     async fn subscribers(&self, server: &Server, count: usize) -> Vec<JoinHandle<()>> {
-        let address = mqtt(server);
         let subscribed = Rc::new(Cell::new(0));
         let tasks = (0..count).map(|number| {
             let seen = Rc::clone(&self.seen[number]);
-            spawn_local(receive(address, number, Rc::clone(&subscribed), seen))
+            spawn_local(receive(
+                server.mqtt.expect("MQTT is served"),
+                number,
+                Rc::clone(&subscribed),
+                seen,
+            ))
         });
         let tasks = tasks.collect();
         let all = becomes(Duration::from_secs(10), || async {
@@ -105,10 +105,14 @@ impl Books {
     }
 
     fn publishers(&self, server: &Server) -> Vec<JoinHandle<()>> {
-        let address = mqtt(server);
         let publishers = (0..PUBLISHERS).map(|number| {
             let (next, acknowledged) = (Rc::clone(&self.next), Rc::clone(&self.acknowledged));
-            spawn_local(publish(address, number, next, acknowledged))
+            spawn_local(publish(
+                server.mqtt.expect("MQTT is served"),
+                number,
+                next,
+                acknowledged,
+            ))
         });
         publishers.collect()
     }

@@ -30,7 +30,6 @@ pub struct Server {
     child: Child,
     pub address: SocketAddr,
     /// Where it speaks MQTT over TCP, if it does.
-    #[allow(dead_code, reason = "not every suite speaks MQTT")]
     pub mqtt: Option<SocketAddr>,
     output: Arc<Mutex<String>>,
     /// From the start of the process to readiness.

@@ -325,8 +325,8 @@ for _ in range(count):
         answer = b''
         while not answer.endswith(b'\r\n\r\n'):
             answer += client.recv(1000)
-        client.sendall(bytes([0x82, 0x80 + len(blob), 0, 0, 0, 0]))
-    client.sendall(blob)
+    frame = bytes([0x82, 0x80 + len(blob), 0, 0, 0, 0]) if kind == 'ws' else b''
+    client.sendall(frame + blob)
     client.recv(100)
     clients.append(client)
 print('ready', flush=True)
