@@ -247,7 +247,7 @@ fn topics_are_published_to_and_followed() {
     let refused = session("elsewhere");
     assert!(!refused.status.success());
     assert!(
-        text(&refused.stderr).contains("authorized"),
+        text(&refused.stderr).contains("may not publish"),
         "{}",
         text(&refused.stderr)
     );

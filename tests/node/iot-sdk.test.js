@@ -13,7 +13,11 @@ import { freshName, OPERATOR, REGION, startServer } from "./fanfare.js";
 
 let server;
 before(async () => (server = await startServer({ tls: true, config: '[guests]\nallow = ["/serverless/*", "/game/*"]\n' })));
-after(async () => server.stop());
+after(async () => {
+  await server.stop();
+  // These SDKs leave timers and threads behind that would keep the process for ever.
+  setTimeout(() => process.exit(), 1000).unref();
+});
 
 /** A guest's keys, as the front ends of the prior art ask for them. */
 const guestKeys = async () => (await fetch(`${server.url}/dev/iot/keys`)).json();

@@ -175,7 +175,7 @@ async fn a_form_may_be_longer_than_a_rest_body_if_it_is_for_a_wire() {
         (4097, 413, refused),
     ] {
         let form = format!("Action={}", "x".repeat(length - "Action=".len()));
-        let mut ask = Ask::of("POST", "/public");
+        let mut ask = Ask::of("POST", "/");
         ask.headers = &[("content-type", "application/x-www-form-urlencoded")];
         ask.body = form.as_bytes();
         let answer = given.send(&ask, &ask.unsigned()).await;
