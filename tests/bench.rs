@@ -119,7 +119,7 @@ fn every_benchmark_measures() {
 
     let dir = server.data.path().to_str().unwrap();
     let wake = server.bench(&["wake", "--rounds", "3", "--dir", dir]);
-    check(&wake, 3, 2);
+    check(&wake, 4, 3);
     assert_eq!(wake["measures"][0]["count"], 3);
 
     let pid = server.process.id().to_string();
@@ -250,6 +250,13 @@ fn every_mqtt_benchmark_measures() {
     let pid = floor.process.id();
     every_mqtt_benchmark(&format!("mqtt://{}", floor.address), pid, &["--v5"]);
     every_mqtt_benchmark(&format!("ws://{}/mqtt", floor.address), pid, &["--presign"]);
+}
+
+#[test]
+fn every_mqtt_benchmark_measures_the_real_server() {
+    let server = Server::start();
+    let url = server.endpoint.replacen("http", "ws", 1) + "/mqtt";
+    every_mqtt_benchmark(&url, server.process.id(), &["--presign", "--v5"]);
 }
 
 #[test]

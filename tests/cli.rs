@@ -190,6 +190,70 @@ fn a_message_is_followed_live_and_kept() {
 }
 
 #[test]
+fn topics_are_published_to_and_followed() {
+    let server = Server::start();
+    let publish = [
+        "mqtt",
+        "pub",
+        "chat/lobby",
+        "kept",
+        "--qos",
+        "1",
+        "--retain",
+    ];
+    server.run(&publish);
+    let subscribe = [
+        "mqtt", "sub", "chat/#", "--qos", "1", "--count", "3", "--json",
+    ];
+    let mut sub = server
+        .command(&subscribe)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(sub.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    // The retained message tells that the subscription stands.
+    let kept = next();
+    assert_eq!(
+        (&kept["payload"], &kept["retain"]),
+        (&"kept".into(), &true.into())
+    );
+    for (text, qos) in [("é😀", "0"), ("twice", "2")] {
+        server.run(&["mqtt", "pub", "chat/room", text, "--qos", qos]);
+        let live = next();
+        assert_eq!(
+            (&live["topic"], &live["payload"]),
+            (&"chat/room".into(), &text.into())
+        );
+    }
+    assert!(sub.wait().unwrap().success());
+
+    // A session may do what it was granted, and is told what it may not.
+    let create = [
+        "session", "create", "1", "alice", "7", "--json", "--topics", "chat/#",
+    ];
+    let file = server.data.path().join("alice.json");
+    std::fs::write(&file, server.run(&create)).unwrap();
+    let session = |topic: &str| {
+        server
+            .command(&["mqtt", "pub", topic, "x", "--qos", "1", "--session-file"])
+            .arg(&file)
+            .env("FANFARE_OPERATOR_SECRET_KEY", "wrong")
+            .output()
+            .unwrap()
+    };
+    assert!(session("chat/lobby").status.success());
+    let refused = session("elsewhere");
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused.stderr).contains("authorized"),
+        "{}",
+        text(&refused.stderr)
+    );
+}
+
+#[test]
 fn a_description_may_come_through_a_pipe_and_messages_may_stay() {
     let server = Server::start();
     let description = server.run(&["session", "create", "1", "alice", "--json"]);

@@ -258,8 +258,10 @@ mod tests {
             let named = |number: usize| role(&number.to_string(), r#"{"Statement":[]}"#);
             (0..count).map(named).collect()
         };
-        let mut config = Config::default();
-        config.roles = roles(limits::ENTRIES);
+        let config = Config {
+            roles: roles(limits::ENTRIES),
+            ..Config::default()
+        };
         assert!(Rulebook::of(&config).is_ok());
         check_refused(
             |c| c.roles = roles(limits::ENTRIES + 1),

@@ -12,7 +12,7 @@ const MOST_BYTES: usize = 65_535;
 /// Hash a password for an MQTT account.
 ///
 /// Reads the password from the first line of standard input, never from the command line, where other users of the
-/// machine could see it. Prints its Argon2id hash, for `password_hash` under [[accounts]] in the configuration.
+/// machine could see it. Prints its Argon2id hash, for `password_hash` under `[[accounts]]` in the configuration.
 ///
 /// Example:
 ///   fanfare mqtt-password < password.txt

@@ -12,4 +12,5 @@ use crate::server::{self, client};
 mod cuts;
 mod full_disk;
 mod kills;
+mod mqtt;
 mod process;

@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -27,14 +27,19 @@ export const freshId = () => numbers++;
 /** A queue or session name that no other test uses. */
 export const freshName = (prefix = "t") => `${prefix}-${freshId()}-${randomUUID().slice(0, 8)}`;
 
-/** Starts the binary (or uses the server that FANFARE_TEST_URL names); `stop` ends it and checks its exit code. */
-export async function startServer() {
-  if (process.env.FANFARE_TEST_URL) return { url: process.env.FANFARE_TEST_URL, stop: async () => {} };
+/**
+ * Starts the binary (or uses the server that FANFARE_TEST_URL names); `stop` ends it and checks its exit code. With a
+ * `config` (TOML) or with `tls` the server is always one of its own; then there are `ports` and, in TLS, `ca`, too.
+ */
+export async function startServer({ config = "", tls = false } = {}) {
+  if (process.env.FANFARE_TEST_URL && !config && !tls) return { url: process.env.FANFARE_TEST_URL, stop: async () => {} };
   const binary = process.env.FANFARE_BIN ?? join(REPOSITORY, "target/debug/fanfare");
   if (!existsSync(binary)) throw new Error(`${binary} is missing: run \`cargo build\` or set FANFARE_BIN`);
   const directory = mkdtempSync(join(tmpdir(), "fanfare-test-"));
   const inherited = Object.entries(process.env).filter(([name]) => !/^(FANFARE|AWS)_/.test(name));
-  const child = spawn(resolve(binary), ["serve"], {
+  writeFileSync(join(directory, "fanfare.toml"), config);
+  const listeners = tls ? { FANFARE_HTTP_TLS_LISTEN: "127.0.0.1:0", FANFARE_MQTT_TLS_LISTEN: "127.0.0.1:0" } : {};
+  const child = spawn(resolve(binary), ["serve", "--config", "fanfare.toml", ...(tls ? ["--dev-tls"] : [])], {
     cwd: directory,
     env: {
       ...Object.fromEntries(inherited),
@@ -42,10 +47,12 @@ export async function startServer() {
       FANFARE_MQTT_LISTEN: "127.0.0.1:0",
       FANFARE_STORE_DIR: join(directory, "data"),
       FANFARE_AWS_ACCOUNT: ACCOUNT,
+      ...listeners,
     },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let log = "";
+  const ports = {};
   child.stderr.on("data", (chunk) => (log += chunk));
   const ended = once(child, "exit");
   const url = await new Promise((found, failed) => {
@@ -53,15 +60,19 @@ export async function startServer() {
     child.once("exit", (code) => failed(new Error(`exit ${code} at the start:\n${log}`)));
     createInterface({ input: child.stdout }).on("line", (line) => {
       log += line + "\n";
-      const address = /listening http (\S+:\d+)/.exec(line)?.[1];
-      if (address) {
+      const [, name, address] = /listening (\w+) ([^\s,]+:\d+)/.exec(line) ?? [];
+      if (name) ports[name] = Number(address.split(":").at(-1));
+      // The last line of the listeners is followed by where the data is.
+      if (line.startsWith("data ")) {
         clearTimeout(timer);
-        found(`http://${address}`);
+        found(`http://127.0.0.1:${ports.http}`);
       }
     });
   });
   return {
     url,
+    ports,
+    ca: tls ? readFileSync(join(directory, "data/dev-tls/cert.pem")) : undefined,
     async stop() {
       child.kill("SIGTERM");
       const timer = setTimeout(() => child.kill("SIGKILL"), DRAIN_TIMEOUT_MS);

@@ -45,11 +45,11 @@ def shell(fresh, tmp_path):
 
 
 def test_the_quickstart_ends_with_a_decrypted_message(shell):
-    lines = block("In a second terminal:", "sh")
+    lines = block("in the same folder:", "sh")
     commands = len(lines.strip().splitlines()) + len(block("## Quickstart", "sh").strip().splitlines())
     assert commands < 5, "from nothing to a decrypted message in under five commands"
     message = json.loads(shell(lines).splitlines()[-1])
-    promised = json.loads(block("In a second terminal:", "json"))
+    promised = json.loads(block("in the same folder:", "json"))
     assert {**message, "messageId": "…"} == promised
 
 

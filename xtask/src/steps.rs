@@ -63,8 +63,8 @@ pub const ALL: &[Step] = &[
     },
     Step {
         name: "py",
-        about: "the Python clients (JSON protocol)",
-        minutes: 12,
+        about: "the Python clients (JSON protocol), MQTT clients",
+        minutes: 20,
         run: py,
     },
     Step {
@@ -76,7 +76,7 @@ pub const ALL: &[Step] = &[
     Step {
         name: "node",
         about: "the JavaScript clients",
-        minutes: 6,
+        minutes: 10,
         run: node,
     },
     Step {
@@ -88,7 +88,7 @@ pub const ALL: &[Step] = &[
     Step {
         name: "crash",
         about: "kills, power cuts, full disks, failing syncs",
-        minutes: 12,
+        minutes: 18,
         run: crash,
     },
 ];

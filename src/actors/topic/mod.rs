@@ -1,6 +1,6 @@
 //! The topic plane: connections publish to topics, and each publication finds its way to those that subscribe.
 //!
-//! Each worker has a [`TopicActor`] with a [shard](shard): the connections of that worker and their subscriptions. A
+//! Each worker has a [`TopicActor`] with a [shard]: the connections of that worker and their subscriptions. A
 //! publication goes to the connections of its own worker without leaving the thread, and to each other worker as one
 //! message, however many subscribers there are. What promises more than "at most once" to a session that outlives its
 //! connection goes through that session's queue on disk ([`durable`]), and is acknowledged when it is there.

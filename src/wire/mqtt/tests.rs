@@ -296,3 +296,84 @@ async fn connections_are_counted_and_refused_beyond_their_number() {
     read(&mut fifth, 1).await;
     given.server.stop(false).await;
 }
+
+/// What one connection at rest costs, without MQTT. Each is run alone, with `--ignored --nocapture`: memory that one frees
+/// the next has for nothing.
+#[actix::test]
+#[ignore = "a measurement"]
+async fn measure_tcp_at_rest() {
+    measure("tcp").await;
+}
+
+#[actix::test]
+#[ignore = "a measurement"]
+async fn measure_websockets_at_rest() {
+    measure("ws").await;
+}
+
+/// The clients are another process, whose memory does not count.
+const CLIENTS: &str = r"
+import socket, sys
+kind, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+head = (b'GET /mqtt HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+        b'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
+blob, clients = b'x' * 60, []
+for _ in range(count):
+    client = socket.create_connection(('127.0.0.1', port))
+    if kind == 'ws':
+        client.sendall(head)
+        answer = b''
+        while not answer.endswith(b'\r\n\r\n'):
+            answer += client.recv(1000)
+    frame = bytes([0x82, 0x80 + len(blob), 0, 0, 0, 0]) if kind == 'ws' else b''
+    client.sendall(frame + blob)
+    client.recv(100)
+    clients.append(client)
+print('ready', flush=True)
+sys.stdin.read()
+";
+
+async fn measure(kind: &'static str) {
+    const COUNT: usize = 9500;
+    let given = given(TransportOptions {
+        max_connections: 2 * COUNT,
+        ..small()
+    });
+    let address = if kind == "ws" { given.http } else { given.tcp };
+    let port = address.port().to_string();
+    let mut first = clients([kind, &port, "300"].map(str::to_owned)).await;
+    let before = resident_bytes();
+    let mut all = clients([kind, &port, &COUNT.to_string()].map(str::to_owned)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let each = (resident_bytes() - before) / COUNT;
+    println!("{kind}: {each} bytes for each of {COUNT} connections at rest");
+    for clients in [&mut first, &mut all] {
+        clients.kill().unwrap();
+        clients.wait().unwrap();
+    }
+    given.server.stop(false).await;
+}
+
+/// Starts clients and waits until all are connected.
+async fn clients(arguments: [String; 3]) -> std::process::Child {
+    let start = move || {
+        let mut clients = std::process::Command::new("python3")
+            .args(["-c", CLIENTS])
+            .args(arguments)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = clients.stdout.as_mut().unwrap();
+        std::io::Read::read_exact(output, &mut [0; 6]).unwrap();
+        clients
+    };
+    // The server begins on this thread.
+    actix_rt::task::spawn_blocking(start).await.unwrap()
+}
+
+fn resident_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * rustix::param::page_size()
+}
