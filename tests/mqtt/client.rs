@@ -147,6 +147,18 @@ impl Client {
         }
     }
 
+    /// The next packet if one comes within this time.
+    ///
+    /// # Errors
+    /// The server has closed.
+    pub fn poll(&mut self, limit: Duration) -> Result<Option<Packet>, ()> {
+        match self.come(limit) {
+            Came::Packet(packet) => Ok(Some(packet)),
+            Came::Nothing => Ok(None),
+            Came::Closed => Err(()),
+        }
+    }
+
     /// The next packet, a PUBLISH.
     pub fn publish_in(&mut self) -> Publish {
         match self.recv() {

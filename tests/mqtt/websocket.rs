@@ -126,6 +126,16 @@ impl Ws {
         Some(self.input.split_to(count).freeze())
     }
 
+    /// Whether the server ends the connection within that time although it was pinged; no ping is answered.
+    pub fn is_cut_without_pongs(&mut self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut pings = 0;
+        while let Some((first, _)) = self.next_frame() {
+            pings += usize::from(first & 0x0f == 9);
+        }
+        pings > 0 && Instant::now() < until
+    }
+
     /// The packets in the next frame.
     pub fn packets(&mut self, version: Version) -> Vec<Packet> {
         let (opcode, mut payload) = self.next().expect("a frame");

@@ -139,11 +139,15 @@ fn doc(env: &Env) -> Result<String> {
 /// because cargo cannot leave one out.
 fn test(env: &Env) -> Result<String> {
     let python = python(env, "py", "requirements.txt")?;
+    let mosquitto = tools::mosquitto(env)?;
     let run = |arguments: &[&str]| {
         let mut command = tools::cargo(env, &["test", "--locked"]);
         tools::run(
             env,
-            command.args(arguments).env("FANFARE_TEST_PYTHON", &python),
+            command
+                .args(arguments)
+                .env("FANFARE_TEST_PYTHON", &python)
+                .env("FANFARE_MOSQUITTO", &mosquitto),
         )
     };
     run(&["--workspace", "--exclude", "fanfare"])?;

@@ -12,6 +12,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::env::Env;
 
+/// What the differential test speaks with beside our own server, where Debian puts it.
+const MOSQUITTO: &str = "/usr/sbin/mosquitto";
+
 /// The cargo-deny that `deny.toml` was written for.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -130,6 +133,30 @@ pub fn cargo_deny(env: &Env) -> Result<PathBuf> {
     run(env, install.env("CARGO_PROFILE_DEV_DEBUG", "0"))
         .context("cargo-deny cannot be installed")?;
     Ok(program)
+}
+
+/// Mosquitto and its clients, from Debian's packages if they are not there.
+pub fn mosquitto(env: &Env) -> Result<PathBuf> {
+    let path = PathBuf::from(MOSQUITTO);
+    if !path.exists() {
+        let apt = |arguments: &[&str]| {
+            let mut command = Command::new("apt-get");
+            command.env("DEBIAN_FRONTEND", "noninteractive");
+            run(env, command.args(arguments))
+        };
+        apt(&["update"])?;
+        let packages = ["mosquitto", "mosquitto-clients"];
+        apt(&[
+            &["install", "--yes", "--no-install-recommends"],
+            &packages[..],
+        ]
+        .concat())?;
+    }
+    ensure!(
+        path.exists(),
+        "there is no {MOSQUITTO}: apt-get install mosquitto"
+    );
+    Ok(path)
 }
 
 /// The Python interpreter of a virtual environment that holds what `requirements` pins; remade when that file changes.

@@ -153,9 +153,9 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Whether one more could be sent soon, so that it is worth offering.
+    /// Whether one more could be sent now, and would find room however little may wait.
     pub fn has_room(&self) -> bool {
-        self.window.room() > 0
+        self.window.is_idle() && self.window.room() > 0
     }
 
     /// Messages in flight.

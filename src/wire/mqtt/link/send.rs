@@ -7,8 +7,8 @@ use std::num::NonZeroU16;
 use bytes::{Bytes, BytesMut};
 
 use crate::actors::topic::{Delivery, Received, Sending};
-use crate::domain::Timestamp;
 use crate::domain::publication::{Publication, QoS};
+use crate::domain::{StoreError, Timestamp};
 
 use super::super::codec::{Ack, Encoder, Packet, PacketId, PublishHead, ReasonCode, Version};
 use super::aliases::Outbound;
@@ -156,7 +156,7 @@ impl Link {
     pub(super) fn pump(&self) {
         let result = self.open(|open| {
             // What was retained is older than what came since.
-            self.pump_retained(open);
+            self.pump_retained(open)?;
             while self.may_write() {
                 let Some(delivery) = open.held.pop_live() else {
                     break;
@@ -176,13 +176,13 @@ impl Link {
         }
     }
 
-    fn pump_retained(&self, open: &mut Open) {
+    fn pump_retained(&self, open: &mut Open) -> Result<(), StoreError> {
         while self.may_write() {
             let Some(first) = open.held.retained.front() else {
-                return;
+                break;
             };
             if first.qos != QoS::AtMostOnce && !open.outgoing.has_room() {
-                return;
+                break;
             }
             let delivery = open.held.retained.pop_front().expect("looked at before");
             if delivery.qos == QoS::AtMostOnce {
@@ -190,8 +190,12 @@ impl Link {
             } else {
                 // There is room: it was just looked at.
                 let _ = open.outgoing.offer(&delivery);
+                if let Some(sending) = open.outgoing.next_sending()? {
+                    self.write_sending(open, &sending);
+                }
             }
         }
+        Ok(())
     }
 
     /// Writes a publication of QoS 0 that had to wait, unless it has expired meanwhile (`[MQTT-3.3.2-5]`).
