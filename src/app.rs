@@ -30,6 +30,7 @@ mod mqtt;
 mod settings;
 
 pub use listen::{Addresses, TlsSettings};
+use listen::{Listening, Sockets};
 use mqtt::{MqttParts, Plane};
 
 /// Everything that can be set, typed and checked.
@@ -113,6 +114,7 @@ pub struct App {
     /// Where else.
     pub others: Addresses,
     server: ServerHandle,
+    sockets: Sockets,
     traffic: Arc<Traffic>,
     health: Health,
     core: Core,
@@ -129,7 +131,12 @@ impl App {
         metrics: PrometheusHandle,
         on_failure: OnFailure,
     ) -> Result<Self, StartError> {
-        let (listeners, http, others) = listen::all(&settings)?;
+        let Listening {
+            listeners,
+            http,
+            others,
+            sockets,
+        } = listen::all(&settings)?;
         let core = Core::start(&settings, on_failure)?;
         sweep(core.registrar.clone(), settings.session_sweep_interval);
         let health = core.health();
@@ -147,6 +154,7 @@ impl App {
             http,
             others,
             server: handle,
+            sockets,
             traffic,
             health,
             core,
@@ -166,6 +174,7 @@ impl App {
         self.traffic.close();
         let until = tokio::time::Instant::now() + self.patience;
         self.server.pause().await;
+        self.sockets.shut();
         if let Some(plane) = &self.core.plane {
             plane.transports.drain(GOODBYE).await;
         }

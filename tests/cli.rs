@@ -231,7 +231,7 @@ fn topics_are_published_to_and_followed() {
 
     // A session may do what it was granted, and is told what it may not.
     let create = [
-        "session", "create", "1", "alice", "7", "--json", "--topics", "chat/#",
+        "session", "create", "1", "alice", "7", "--json", "--topic", "chat/#",
     ];
     let file = server.data.path().join("alice.json");
     std::fs::write(&file, server.run(&create)).unwrap();

@@ -28,39 +28,83 @@ pub struct Addresses {
     pub mqtts: Option<SocketAddr>,
 }
 
+/// Everything that is listened on.
+pub(super) struct Listening {
+    pub(super) listeners: Vec<Listener>,
+    pub(super) http: SocketAddr,
+    pub(super) others: Addresses,
+    pub(super) sockets: Sockets,
+}
+
+/// The listening sockets, beside the server that accepts on them: a server that has paused leaves them open, and whoever
+/// connects then would wait for nothing.
+pub(super) struct Sockets(Vec<TcpListener>);
+
+impl Sockets {
+    /// From now on connections are refused.
+    pub(super) fn shut(&self) {
+        for socket in &self.0 {
+            if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Both) {
+                tracing::debug!(%error, "a listener stays open until the end");
+            }
+        }
+    }
+
+    /// Listens, and says on which port.
+    fn bind(&mut self, wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+        let refused = |error| StartError::Listen(wanted, error);
+        let socket = TcpListener::bind(wanted).map_err(refused)?;
+        let address = socket.local_addr().map_err(refused)?;
+        self.0.push(socket.try_clone().map_err(refused)?);
+        Ok((socket, address))
+    }
+}
+
 /// Binds everything, and keeps the certificate up to date if there is one.
-pub(super) fn all(
-    settings: &Settings,
-) -> Result<(Vec<Listener>, SocketAddr, Addresses), StartError> {
-    let (socket, http) = bind(settings.http_listen)?;
+pub(super) fn all(settings: &Settings) -> Result<Listening, StartError> {
+    let mut sockets = Sockets(Vec::new());
+    let (socket, http) = sockets.bind(settings.http_listen)?;
     let mut listeners = vec![Listener::http(socket)];
     let mut others = Addresses::default();
     if let Some(mqtt) = &settings.mqtt {
-        let (socket, address) = bind(mqtt.listen)?;
+        let (socket, address) = sockets.bind(mqtt.listen)?;
         others.mqtt = Some(address);
         listeners.push(Listener::links(socket));
     }
     if let Some(tls) = &settings.tls {
         let certificate = Certificate::load(tls.files.clone())?;
         if let Some(wanted) = tls.http_listen {
-            let (socket, address) = bind(wanted)?;
+            let (socket, address) = sockets.bind(wanted)?;
             others.https = Some(address);
             listeners.push(Listener::http(socket).tls(certificate.for_http()));
         }
         if let Some(wanted) = tls.mqtt_listen {
-            let (socket, address) = bind(wanted)?;
+            let (socket, address) = sockets.bind(wanted)?;
             others.mqtts = Some(address);
             listeners.push(Listener::links(socket).tls(certificate.for_mqtt()));
         }
         actix::spawn(Arc::clone(&certificate).watch());
     }
-    Ok((listeners, http, others))
+    Ok(Listening {
+        listeners,
+        http,
+        others,
+        sockets,
+    })
 }
 
-/// Listens, and says on which port.
-fn bind(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let refused = |error| StartError::Listen(wanted, error);
-    let socket = TcpListener::bind(wanted).map_err(refused)?;
-    let address = socket.local_addr().map_err(refused)?;
-    Ok((socket, address))
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_shut_socket_refuses() {
+        let mut sockets = Sockets(Vec::new());
+        let (_open_still, address) = sockets.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        assert!(TcpStream::connect(address).is_ok());
+        sockets.shut();
+        assert!(TcpStream::connect(address).is_err());
+    }
 }

@@ -248,9 +248,8 @@ fn s11_keys_that_end_end_their_connection() {
     let id = session["clientId"].as_str().unwrap_or("s11").to_owned();
     let mut ws = connect(&broker, &session, &id);
     let reason = loop {
-        match ws.packets(V5).remove(0) {
-            Packet::Disconnect(disconnect) => break disconnect.reason,
-            _ => {}
+        if let Packet::Disconnect(disconnect) = ws.packets(V5).remove(0) {
+            break disconnect.reason;
         }
     };
     assert_eq!(reason, ReasonCode::NotAuthorized);

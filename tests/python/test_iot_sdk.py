@@ -13,13 +13,16 @@ from botocore.credentials import Credentials
 from expect import eventually
 from fanfare import OPERATOR, Fanfare, fresh_name
 from server import REGION
+from topics import Peer
 
 WITHIN = 15
+ANYONE = '{"Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
 
 
 @pytest.fixture(scope="module")
 def relay(module_server):
     settings = {"FANFARE_HTTP_TLS_LISTEN": "127.0.0.1:0", "FANFARE_MQTT_TLS_LISTEN": "127.0.0.1:0"}
+    settings["FANFARE_GUESTS_ANONYMOUS_POLICY"] = ANYONE
     server = module_server("--dev-tls", **settings)
     relay = Fanfare(server.url)
     relay.server = server
@@ -50,6 +53,18 @@ def connection_311(relay, credentials, **arguments):
         **trust(relay),
         **arguments,
     )
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+def test_paho_in_tls_over_tcp_and_websocket(relay, version):
+    ca = trust(relay)["ca_filepath"]
+    url = f"https://localhost:{relay.server.port('https')}"
+    topic = fresh_name("t")
+    with Peer(url, credentials=OPERATOR, ca=ca, version=version) as reader:
+        reader.subscribe(topic, qos=1)
+        with Peer(address=("localhost", relay.server.port("mqtts")), ca=ca, version=version) as writer:
+            assert writer.publish(topic, "x" * 100_000, qos=1) == 0
+        assert reader.texts(1) == ["x" * 100_000]
 
 
 def test_mqtt_3_1_1(relay):

@@ -6,6 +6,8 @@ import subprocess
 import time
 
 import pytest
+from botocore.credentials import Credentials
+from paho.mqtt.client import WebsocketConnectionError
 
 from expect import eventually
 from fanfare import NOBODY, OPERATOR, Fanfare, fresh_name
@@ -444,6 +446,68 @@ def test_mosquitto_sub_is_told_that_it_may_not(relay):
     refused = mosquitto("mosquitto_sub", relay, arguments)
     output = refused.communicate(timeout=20)[0]
     assert refused.returncode != 0 and "refused: bad user name or password" in output.lower(), output
+
+
+def test_a_changed_configuration_reaches_open_connections(start_server, tmp_path):
+    path = tmp_path / "fanfare.toml"
+
+    def allow(*topics):
+        path.write_text(f"[guests]\nallow = {json.dumps(list(topics))}\n")
+
+    allow("/game/*", "/chat/*")
+    relay = Fanfare(start_server(**{CONFIG: str(path)}).url)
+    keys = relay.raw("GET", "/iot/keys").json()
+    guest = Credentials(keys["accessKey"], keys["secretKey"], keys["sessionToken"])
+    with Peer(relay.url, credentials=guest) as player, Peer(relay.url, credentials=OPERATOR) as operator:
+        assert player.subscribe("/game/x", "/chat/x", qos=1) == [1, 1]
+        operator.publish("/game/x", "before", qos=1)
+        assert player.texts(1) == ["before"]
+        allow("/chat/*")
+        eventually(lambda: player.publish("/game/x", "late", qos=1) == 0x87)
+        time.sleep(1)
+        while player.inbox.qsize():
+            player.inbox.get()
+        operator.publish("/game/x", "after", qos=1)
+        operator.publish("/chat/x", "still", qos=1)
+        assert player.texts(1) == ["still"]
+        allow()
+        assert player.ended().value == 0x87
+        with pytest.raises(WebsocketConnectionError):
+            Peer(relay.url, credentials=guest)
+
+
+def test_the_profile_of_aws_keeps_its_limits(start_server):
+    settings = {"FANFARE_MQTT_PROFILE": "aws", "FANFARE_GUESTS_ANONYMOUS_POLICY": EVERYTHING}
+    server = start_server(**settings)
+
+    def fresh(**arguments):
+        return Peer(address=server.mqtt, **arguments)
+
+    with fresh() as peer:
+        assert peer.properties.MaximumQoS == 1
+        assert peer.subscribe("a/b", qos=1) == 1
+        assert peer.publish("a/b", "x", qos=1) == 0
+        assert peer.texts(1) == ["x"]
+        peer.publish("sensor/1", "kept", qos=1, retain=True)
+    with fresh() as peer:
+        peer.subscribe("sensor/#")
+        # A subscription with wildcards gets no retained messages.
+        peer.take(0)
+        peer.subscribe("sensor/1")
+        assert peer.texts(1) == ["kept"]
+    for act in (
+        lambda peer: peer.subscribe(*(f"f/{n}" for n in range(9))),
+        lambda peer: peer.publish("/".join("x" * 9), "x", qos=1),
+        lambda peer: peer.publish("t" * 257, "x", qos=1),
+        lambda peer: peer.publish("t", b"x" * 131_073, qos=1),
+    ):
+        with fresh() as peer:
+            try:
+                found = act(peer)
+                refused = min(found if isinstance(found, list) else [found]) >= 0x80
+            except Closed:
+                refused = True
+            assert refused
 
 
 @pytest.mark.slow

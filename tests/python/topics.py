@@ -87,6 +87,7 @@ class Peer:
         manual_ack=False,
         keepalive=60,
         receive_maximum=None,
+        ca=None,
     ):
         self.client_id = fresh_name("c") if client_id is None else client_id
         self.is_v5 = version == "5"
@@ -111,6 +112,8 @@ class Peer:
         self.client.on_subscribe = lambda _c, _d, mid, codes, _p: self._answered(mid, codes)
         self.client.on_unsubscribe = lambda _c, _d, mid, codes, _p: self._answered(mid, codes)
         self.client.on_publish = lambda _c, _d, mid, code, _p: self._answered(mid, code)
+        if ca:
+            self.client.tls_set(ca_certs=ca)
         if login:
             self.client.username_pw_set(*login)
         if will:

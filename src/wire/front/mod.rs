@@ -283,8 +283,10 @@ impl Door {
         }
         // A Query protocol names itself in the form, which had to be read first.
         if !inbound.body.is_empty() && may_be_form(&inbound) {
-            let wire = self.wires.iter().find(|wire| wire.wire.claims(&inbound));
-            if let Some(wire) = wire {
+            // Where there is a route, its body may look like anything, such as a message to a topic.
+            let routed = self.router.find(&inbound.method, &inbound.raw_path).is_ok();
+            let mut wires = self.wires.iter().filter(|_| !routed);
+            if let Some(wire) = wires.find(|wire| wire.wire.claims(&inbound)) {
                 return self.call_rpc(wire, inbound, payload).await;
             }
             let limit_bytes = self.limits.rest_body_bytes;

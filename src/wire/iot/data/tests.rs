@@ -57,6 +57,21 @@ async fn a_topic_is_what_the_path_says_with_its_slashes_escaped_or_not() {
     assert_eq!(retained(&given, "end").await, "none");
 }
 
+/// boto3 sends no content type, and then a body is looked at to see whether it is for a Query protocol.
+#[actix::test]
+async fn a_payload_may_look_like_a_request() {
+    let given = Composed::new();
+    for payload in [
+        "Action=ListQueues&Version=2012-11-05",
+        "Action=GetCallerIdentity&Version=2011-06-15",
+    ] {
+        let line = ("POST", "/topics/a?qos=1&retain=true");
+        let answer = ask(&given, &operator(), line, &[], payload.as_bytes()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(retained(&given, "a").await, payload);
+    }
+}
+
 #[actix::test]
 async fn what_is_wrong_is_refused_and_changes_nothing() {
     let given = Composed::new();
