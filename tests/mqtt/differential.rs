@@ -47,6 +47,14 @@ pub const EXPLAINED: &[(&str, &str)] = &[
         "Mosquitto still sends it to the connection that it is the will of, if that subscribes to it and is taken over;          here such a connection is closed first: left out",
     ),
     (
+        "options of a subscription that is replaced",
+        "Mosquitto 2.0 keeps the first No Local and Retain As Published, against MQTT-3.8.4-3: they never change here",
+    ),
+    (
+        "one's own retained messages",
+        "Mosquitto 2.0 sends them in spite of No Local, against MQTT-3.8.3-3: who asks for No Local asks for none here",
+    ),
+    (
         "DISCONNECT 0x8E",
         "Mosquitto 2.0 closes a connection that is taken over without it, against MQTT-3.1.4-3: left out",
     ),
@@ -205,16 +213,20 @@ impl Script {
             RetainHandling::New,
             RetainHandling::Never,
         ];
+        let filter = self.filter();
+        // The same for this filter whenever it is asked for, see EXPLAINED.
+        let options = filter.bytes().map(usize::from).sum::<usize>() + who;
+        let no_local = is_v5 && options % 4 == 0;
         Step::Subscribe {
             who,
-            filter: self.filter(),
+            filter,
             qos: self.random.qos(),
-            no_local: is_v5 && self.random.one_in(4),
-            as_published: is_v5 && self.random.one_in(3),
-            handling: if is_v5 {
-                self.random.of(&handling)
-            } else {
-                RetainHandling::Always
+            no_local,
+            as_published: is_v5 && options % 3 == 0,
+            handling: match (is_v5, no_local) {
+                (false, _) => RetainHandling::Always,
+                (true, true) => RetainHandling::Never,
+                (true, false) => self.random.of(&handling),
             },
             id: (is_v5 && self.random.one_in(3)).then(|| 1 + self.random.below(9) as u32),
         }
