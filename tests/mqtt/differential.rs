@@ -216,13 +216,13 @@ impl Script {
         let filter = self.filter();
         // The same for this filter whenever it is asked for, see EXPLAINED.
         let options = filter.bytes().map(usize::from).sum::<usize>() + who;
-        let no_local = is_v5 && options % 4 == 0;
+        let no_local = is_v5 && options.is_multiple_of(4);
         Step::Subscribe {
             who,
             filter,
             qos: self.random.qos(),
             no_local,
-            as_published: is_v5 && options % 3 == 0,
+            as_published: is_v5 && options.is_multiple_of(3),
             handling: match (is_v5, no_local) {
                 (false, _) => RetainHandling::Always,
                 (true, true) => RetainHandling::Never,
