@@ -147,7 +147,7 @@ fn test(env: &Env) -> Result<String> {
             command
                 .args(arguments)
                 .env("FANFARE_TEST_PYTHON", &python)
-                .env("FANFARE_MOSQUITTO", &mosquitto),
+                .env("FANFARE_TEST_MOSQUITTO", &mosquitto),
         )
     };
     run(&["--workspace", "--exclude", "fanfare"])?;
