@@ -117,7 +117,7 @@ pub struct Store {
     pub min_free_bytes: u64,
     /// Cache of what was read from disk, in bytes.
     pub cache_bytes: u64,
-    /// Write buffer of each of the five tables, in bytes.
+    /// Write buffer of each of the six tables, in bytes.
     pub write_buffer_bytes: u64,
     /// All journals together, in bytes; at it, buffers are written out.
     pub journal_bytes: u64,
