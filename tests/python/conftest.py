@@ -45,9 +45,8 @@ def fanfare(server):
     return Fanfare(server.url)
 
 
-@pytest.fixture
-def start_server():
-    """Starts servers that only this test uses: `start_server(*arguments, **{SETTING: value})`."""
+def _servers():
+    """Starts servers, and ends those that still run when the fixture does."""
     started = []
 
     def start(*arguments, **settings):
@@ -62,20 +61,16 @@ def start_server():
         running.remove()
 
 
+@pytest.fixture
+def start_server():
+    """Starts servers that only this test uses: `start_server(*arguments, **{SETTING: value})`."""
+    yield from _servers()
+
+
 @pytest.fixture(scope="module")
 def module_server():
     """Starts servers that the tests of one file share: `module_server(*arguments, **{SETTING: value})`."""
-    started = []
-
-    def start(*arguments, **settings):
-        running = Server(*arguments, **settings)
-        started.append(running)
-        return running.start()
-
-    yield start
-    for running in started:
-        running.stop()
-        running.remove()
+    yield from _servers()
 
 
 @pytest.fixture(scope="session")
