@@ -132,6 +132,7 @@ impl Rows {
                 qos: to.qos,
                 retain: to.retain,
                 ids: to.ids,
+                sent: false,
                 received: false,
             };
             self.queued.insert((to.client, ordinal), queued);
@@ -211,13 +212,23 @@ impl TopicStore for Memory {
         let rows = self.rows.lock().unwrap();
         let found = rows.queued.range(from..=(client, Ordinal(u64::MAX)));
         let found = found.map(|(_, queued)| queued);
-        let alive = found.filter(|queued| queued.publication.expires.is_none_or(|at| at > now));
+        let alive = found.filter(|queued| {
+            let expires = queued.publication.expires;
+            queued.sent || queued.received || expires.is_none_or(|at| at > now)
+        });
         Ok(alive.take(limit).cloned().collect())
     }
 
     fn depth(&self, client: ClientNo) -> Result<u64, StoreError> {
         let rows = self.rows.lock().unwrap();
         Ok(rows.queued.keys().filter(|(no, _)| *no == client).count() as u64)
+    }
+
+    fn sent(&self, client: ClientNo, message: Ordinal) {
+        let mut rows = self.rows.lock().unwrap();
+        if let Some(queued) = rows.queued.get_mut(&(client, message)) {
+            queued.sent = queued.publication.expires.is_some();
+        }
     }
 
     fn received(&self, client: ClientNo, message: Ordinal) -> Commit<()> {

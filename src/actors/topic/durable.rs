@@ -15,7 +15,7 @@ use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{
     ClientId, ClientNo, ClientRecord, Ordinal, Publication, QoS, Subscription,
 };
-use crate::domain::topic::TopicFilter;
+use crate::domain::topic::{Hash, TopicFilter};
 
 /// A session with a queue on disk.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Durable {
 }
 
 /// All durable sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Durables {
     by_id: DashMap<ClientId, Arc<Durable>>,
     filters: RwLock<Trie<Entry>>,
@@ -72,6 +72,14 @@ struct Entry {
 }
 
 impl Durables {
+    pub(super) fn new(hash: Hash) -> Self {
+        Self {
+            by_id: DashMap::default(),
+            filters: RwLock::new(Trie::new(hash)),
+            subscriptions: AtomicUsize::default(),
+        }
+    }
+
     pub(super) fn get(&self, id: &ClientId) -> Option<Arc<Durable>> {
         self.by_id.get(id).map(|found| found.clone())
     }

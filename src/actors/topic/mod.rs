@@ -20,6 +20,7 @@ use crate::actors::queue::Queues;
 use crate::backends::QueueCatalog;
 use crate::backends::topics::TopicStore;
 use crate::domain::publication::{Ordinal, Publication};
+use crate::domain::topic::Hash;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 mod actor;
@@ -77,6 +78,8 @@ pub struct TopicSettings {
     pub max_subscriptions: usize,
     /// Retained messages.
     pub retained: RetainedLimits,
+    /// What `#` matches.
+    pub hash: Hash,
     /// Whether connections and subscriptions are announced on `$aws/events/…`.
     pub lifecycle_events: bool,
 }
@@ -146,9 +149,9 @@ impl Topics {
                 clock: parts.clock,
                 shards: RwLock::new(Arc::new([])),
                 clients: Clients::default(),
-                durables: Durables::default(),
-                groups: Groups::default(),
-                retained: RetainedTable::new(settings.retained),
+                durables: Durables::new(settings.hash),
+                groups: Groups::new(settings.hash),
+                retained: RetainedTable::new(settings.retained, settings.hash),
                 deadlines: Deadlines::default(),
                 settings,
             }),
@@ -206,7 +209,7 @@ impl Topics {
         if let Some(known) = known {
             return known;
         }
-        let shard = Rc::new(Shard::new());
+        let shard = Rc::new(Shard::new(self.inner.settings.hash));
         let address = TopicActor::new(shard.clone()).start();
         SHARDS.with_borrow_mut(|shards| shards.insert(id, Rc::downgrade(&shard)));
         let mut shards = self

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 
 use crate::domain::Timestamp;
 use crate::domain::publication::Publication;
-use crate::domain::topic::{TopicFilter, TopicName};
+use crate::domain::topic::{Hash, TopicFilter, TopicName};
 
 /// Bounds of retained messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub(super) struct Full;
 #[derive(Debug)]
 pub(super) struct RetainedTable {
     limits: RetainedLimits,
+    hash: Hash,
     kept: RwLock<Kept>,
 }
 
@@ -35,9 +36,10 @@ struct Kept {
 }
 
 impl RetainedTable {
-    pub(super) fn new(limits: RetainedLimits) -> Self {
+    pub(super) fn new(limits: RetainedLimits, hash: Hash) -> Self {
         Self {
             limits,
+            hash,
             kept: RwLock::default(),
         }
     }
@@ -91,7 +93,7 @@ impl RetainedTable {
         kept.by_topic
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(topic, _)| topic.as_str().starts_with(prefix))
-            .filter(|(topic, found)| filter.matches(topic) && is_alive(found, now))
+            .filter(|(topic, found)| filter.matches_with(topic, self.hash) && is_alive(found, now))
             .map(|(_, found)| found.clone())
             .collect()
     }
@@ -152,10 +154,17 @@ mod tests {
     use super::*;
 
     fn table() -> RetainedTable {
-        RetainedTable::new(RetainedLimits {
-            messages: 4,
-            bytes: 40,
-        })
+        with(Hash::WithParent)
+    }
+
+    fn with(hash: Hash) -> RetainedTable {
+        RetainedTable::new(
+            RetainedLimits {
+                messages: 4,
+                bytes: 40,
+            },
+            hash,
+        )
     }
 
     fn keep(table: &RetainedTable, topic: &str, payload: &str) -> Result<(), Full> {
@@ -187,6 +196,12 @@ mod tests {
         assert_eq!(topics(&table, "$x/+"), ["$x/y"]);
         assert_eq!(topics(&table, "a"), ["a"]);
         assert_eq!(topics(&table, "b/#"), [""; 0]);
+        let table = with(Hash::WithoutParent);
+        for topic in ["a", "a/b"] {
+            keep(&table, topic, "1").unwrap();
+        }
+        assert_eq!(topics(&table, "a/#"), ["a/b"]);
+        assert_eq!(topics(&table, "#"), ["a", "a/b"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::trie::Trie;
 use crate::config::limits;
 use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{ClientId, Publication, QoS, Subscription};
-use crate::domain::topic::{TopicFilter, TopicName};
+use crate::domain::topic::{Hash, TopicFilter, TopicName};
 
 /// A connection's place in its shard. Not used again by another connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,7 +46,6 @@ pub(super) struct Shard {
     outgoing: RefCell<Vec<Arc<Fan>>>,
 }
 
-#[derive(Default)]
 struct State {
     last_key: u64,
     subscribers: HashMap<Key, Subscriber>,
@@ -216,9 +215,9 @@ impl ShardHandle {
 }
 
 impl Shard {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(hash: Hash) -> Self {
         Self {
-            state: RefCell::default(),
+            state: RefCell::new(State::new(hash)),
             counts: Arc::default(),
             outgoing: RefCell::default(),
         }
@@ -407,6 +406,16 @@ impl Shard {
 }
 
 impl State {
+    fn new(hash: Hash) -> Self {
+        Self {
+            last_key: 0,
+            subscribers: HashMap::new(),
+            filters: Trie::new(hash),
+            reserved: 0,
+            targets: HashMap::new(),
+        }
+    }
+
     fn remove_entry(&mut self, filter: &TopicFilter, key: Key) {
         let removed = self.filters.remove(filter, |entry| entry.key == key);
         if is_reserved(filter) {

@@ -48,6 +48,7 @@ pub(crate) enum Step {
         from: Option<(u8, u16)>,
         expires_secs: Option<u8>,
     },
+    Sent(u8, usize),
     Received(u8, usize),
     Done(u8, Vec<usize>),
     Release(u8, u16),
@@ -82,6 +83,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => client().prop_map(Step::Save),
         1 => client().prop_map(Step::Close),
         12 => publish,
+        3 => (client(), 0..LIMIT as usize).prop_map(|(of, nth)| Step::Sent(of, nth)),
         3 => (client(), 0..LIMIT as usize).prop_map(|(of, nth)| Step::Received(of, nth)),
         4 => (client(), prop::collection::vec(0..LIMIT as usize, 1..3))
             .prop_map(|(of, which)| Step::Done(of, which)),
@@ -137,6 +139,7 @@ impl<S: Subject> Bench<S> {
                 publication.retain = retain;
                 self.publish(publication, &to, from).await;
             }
+            Step::Sent(client, nth) => self.sent(client, nth),
             Step::Received(client, nth) => self.received(client, nth).await,
             Step::Done(client, which) => self.done(client, &which),
             Step::Release(client, packet_id) => {
@@ -253,6 +256,7 @@ impl<S: Subject> Bench<S> {
                 qos: to.qos,
                 retain: to.retain,
                 ids: to.ids,
+                sent: false,
                 received: false,
             };
             queue.insert(ordinal, queued);
@@ -287,6 +291,15 @@ impl<S: Subject> Bench<S> {
         let queue = self.queues.get(&self.no(client));
         let found = queue.and_then(|queue| queue.keys().nth(nth));
         found.copied().unwrap_or(Ordinal(u64::MAX))
+    }
+
+    fn sent(&mut self, client: u8, nth: usize) {
+        let (no, ordinal) = (self.no(client), self.nth(client, nth));
+        self.subject.store().sent(no, ordinal);
+        let queue = self.queues.entry(no).or_default();
+        if let Some(queued) = queue.get_mut(&ordinal) {
+            queued.sent = queued.publication.expires.is_some();
+        }
     }
 
     async fn received(&mut self, client: u8, nth: usize) {
@@ -338,7 +351,7 @@ impl<S: Subject> Bench<S> {
         assert_eq!(store.depth(no), Ok(queue.len() as u64));
         let expected: Vec<_> = queue
             .values()
-            .filter(|queued| queued.received || self.lives(&queued.publication))
+            .filter(|queued| queued.sent || queued.received || self.lives(&queued.publication))
             .cloned()
             .collect();
         let mut found = store.queued(no, None, 100, self.now).expect("read");
@@ -346,6 +359,7 @@ impl<S: Subject> Bench<S> {
             if found.received {
                 // Nobody needs what was published.
                 found.publication = expected.publication.clone();
+                found.sent = expected.sent;
             }
         }
         assert_eq!(found, expected);
