@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Commit;
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication, QoS};
-use crate::domain::{StoreError, Timestamp};
+use crate::domain::{Seq, StoreError, Timestamp};
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -105,6 +105,8 @@ pub struct Placed {
     /// Whether the publisher's packet id was remembered already: the publication is where it was put then, and was not
     /// put there again.
     pub repeated: bool,
+    /// If it became, or removed, its topic's retained message: its place among those that did, in the order of commits.
+    pub retained: Option<Seq>,
 }
 
 /// A message in a session's queue.

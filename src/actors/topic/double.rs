@@ -10,7 +10,7 @@ use crate::backends::Commit;
 use crate::backends::topics::{DurablePublish, Placed, Queued, Recipient, TopicStore};
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication};
 use crate::domain::topic::TopicName;
-use crate::domain::{StoreError, Timestamp};
+use crate::domain::{Seq, StoreError, Timestamp};
 
 /// See the module. What is changed can be seen at once; that it was committed is told when the disk is let go.
 pub(super) struct Memory {
@@ -31,6 +31,7 @@ pub(super) enum Disk {
 #[derive(Default)]
 struct Rows {
     last_client: u64,
+    last_retained: u64,
     clients: BTreeMap<ClientNo, ClientRecord>,
     last_ordinal: BTreeMap<ClientNo, u64>,
     queued: BTreeMap<(ClientNo, Ordinal), Queued>,
@@ -111,6 +112,10 @@ impl Rows {
         }
         self.packet_ids.extend(publish.from);
         let publication = &publish.publication;
+        let retained = publish.retain.then(|| {
+            self.last_retained += 1;
+            Seq(self.last_retained)
+        });
         if publish.retain {
             if publication.payload.is_empty() {
                 self.retained.remove(&publication.topic);
@@ -140,7 +145,8 @@ impl Rows {
         });
         Placed {
             places: places.collect(),
-            ..Placed::default()
+            repeated: false,
+            retained,
         }
     }
 }

@@ -32,6 +32,7 @@ mod deadlines;
 mod double;
 mod durable;
 mod fan;
+mod forward;
 mod groups;
 mod inbox;
 mod lifecycle;
@@ -46,6 +47,7 @@ mod subscribe;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod trie;
 mod window;
 
@@ -66,6 +68,7 @@ use durable::Durables;
 use groups::Groups;
 use retained::RetainedTable;
 use shard::{Shard, ShardHandle};
+use ticks::Ticks;
 
 /// Bounds of the topic plane.
 #[derive(Debug, Clone)]
@@ -110,6 +113,7 @@ struct Inner {
     durables: Durables,
     groups: Groups,
     retained: RetainedTable,
+    ticks: Ticks,
     deadlines: Deadlines,
 }
 
@@ -152,6 +156,7 @@ impl Topics {
                 durables: Durables::new(settings.hash),
                 groups: Groups::new(settings.hash),
                 retained: RetainedTable::new(settings.retained, settings.hash),
+                ticks: Ticks::default(),
                 deadlines: Deadlines::default(),
                 settings,
             }),
@@ -164,7 +169,7 @@ impl Topics {
     fn recover(&self) -> Result<(), StoreError> {
         let now = self.now();
         self.store().retained(now, &mut |publication| {
-            self.inner.retained.set(&Arc::new(publication));
+            self.inner.retained.load(publication);
         })?;
         let mut records = Vec::new();
         self.store().clients(&mut |record| records.push(record))?;

@@ -261,7 +261,7 @@ fn close(tx: &mut Tx<'_>, client: ClientNo) -> Result<(), StoreError> {
 fn place(tx: &mut Tx<'_>, publish: &DurablePublish) -> Result<Placed, StoreError> {
     let mut placed = Placed {
         places: vec![None; publish.to.len()],
-        repeated: false,
+        ..Placed::default()
     };
     // Of a session that is gone nobody will ask, and its rows must not come back.
     let from = publish
@@ -308,6 +308,7 @@ fn place(tx: &mut Tx<'_>, publish: &DurablePublish) -> Result<Placed, StoreError
         let value = retains.then(|| codec::encode(&RetainedRow { held: held() }, expires));
         let topic = publish.publication.topic.as_bytes();
         retain(tx, keys::key(plane::RETAINED, &[topic]), value)?;
+        placed.retained = Some(tx.next_seq());
     }
     Ok(placed)
 }

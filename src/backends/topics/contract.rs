@@ -8,12 +8,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{DurablePublish, Placed, Queued, Recipient, TopicStore};
-use crate::domain::Timestamp;
 use crate::domain::publication::{
     ClientId, ClientNo, ClientRecord, Ordinal, Properties, Publication, Publisher, QoS,
     RetainHandling, Subscription, Will,
 };
 use crate::domain::topic::{TopicFilter, TopicName};
+use crate::domain::{Seq, Timestamp};
 
 /// The time at which each case starts.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -103,6 +103,7 @@ pub(crate) struct Bench<S> {
     queues: BTreeMap<ClientNo, BTreeMap<Ordinal, Queued>>,
     packet_ids: BTreeSet<(ClientNo, u16)>,
     retained: BTreeMap<TopicName, Publication>,
+    last_retained: Option<Seq>,
 }
 
 impl<S: Subject> Bench<S> {
@@ -115,6 +116,7 @@ impl<S: Subject> Bench<S> {
             queues: BTreeMap::new(),
             packet_ids: BTreeSet::new(),
             retained: BTreeMap::new(),
+            last_retained: None,
         }
     }
 
@@ -243,6 +245,11 @@ impl<S: Subject> Bench<S> {
         }
         assert_eq!(placed.places.len(), to.len());
         let refused = !to.is_empty() && placed.places.iter().all(Option::is_none);
+        assert_eq!(placed.retained.is_some(), publication.retain && !refused);
+        if placed.retained.is_some() {
+            assert!(self.last_retained < placed.retained, "in order of commits");
+            self.last_retained = placed.retained;
+        }
         for (to, place) in to.into_iter().zip(placed.places) {
             let open = self.clients.values().any(|record| record.no == to.client);
             let queue = self.queues.entry(to.client).or_default();
