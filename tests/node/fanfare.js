@@ -29,25 +29,64 @@ export const freshName = (prefix = "t") => `${prefix}-${freshId()}-${randomUUID(
 
 /**
  * Starts the binary (or uses the server that FANFARE_TEST_URL names); `stop` ends it and checks its exit code. With a
- * `config` (TOML) or with `tls` the server is always one of its own; then there are `ports` and, in TLS, `ca`, too.
+ * `config` (TOML), further `settings` (variables) or `tls` the server is always one of its own; then there are `ports`,
+ * `restart`, `log` and, in TLS, `ca`, too.
  */
-export async function startServer({ config = "", tls = false } = {}) {
-  if (process.env.FANFARE_TEST_URL && !config && !tls) return { url: process.env.FANFARE_TEST_URL, stop: async () => {} };
+export async function startServer({ config = "", settings = {}, tls = false } = {}) {
+  const own = config || tls || Object.keys(settings).length > 0;
+  if (process.env.FANFARE_TEST_URL && !own) return { url: process.env.FANFARE_TEST_URL, stop: async () => {} };
+  const directory = mkdtempSync(join(tmpdir(), "fanfare-test-"));
+  writeFileSync(join(directory, "fanfare.toml"), config);
+  const wanted = {
+    FANFARE_HTTP_LISTEN: "127.0.0.1:0",
+    FANFARE_MQTT_LISTEN: "127.0.0.1:0",
+    ...(tls ? { FANFARE_HTTP_TLS_LISTEN: "127.0.0.1:0", FANFARE_MQTT_TLS_LISTEN: "127.0.0.1:0" } : {}),
+    ...settings,
+  };
+  let running = await launch(directory, wanted, tls);
+  const { ports } = running;
+  return {
+    url: `http://127.0.0.1:${ports.http}`,
+    tlsUrl: tls ? `https://localhost:${ports.https}` : undefined,
+    ports,
+    ca: tls ? readFileSync(join(directory, "data/dev-tls/cert.pem")) : undefined,
+    /** What the server has printed since its last start. */
+    log: () => running.log(),
+    /** Ends the server and starts it again on the same data and ports; `between` is awaited while it is down. */
+    async restart(between = async () => {}) {
+      await running.end();
+      await between();
+      const again = { ...wanted };
+      for (const [name, port] of Object.entries(ports)) again[LISTENERS[name]] = `127.0.0.1:${port}`;
+      running = await launch(directory, again, tls);
+    },
+    async stop() {
+      await running.end();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The setting of each listener, by the name that the server prints. */
+const LISTENERS = {
+  http: "FANFARE_HTTP_LISTEN",
+  https: "FANFARE_HTTP_TLS_LISTEN",
+  mqtt: "FANFARE_MQTT_LISTEN",
+  mqtts: "FANFARE_MQTT_TLS_LISTEN",
+};
+
+/** One process, as soon as it listens: its `ports` by listener, `log()`, and `end()`, which has to exit with 0. */
+async function launch(directory, settings, tls) {
   const binary = process.env.FANFARE_BIN ?? join(REPOSITORY, "target/debug/fanfare");
   if (!existsSync(binary)) throw new Error(`${binary} is missing: run \`cargo build\` or set FANFARE_BIN`);
-  const directory = mkdtempSync(join(tmpdir(), "fanfare-test-"));
   const inherited = Object.entries(process.env).filter(([name]) => !/^(FANFARE|AWS)_/.test(name));
-  writeFileSync(join(directory, "fanfare.toml"), config);
-  const listeners = tls ? { FANFARE_HTTP_TLS_LISTEN: "127.0.0.1:0", FANFARE_MQTT_TLS_LISTEN: "127.0.0.1:0" } : {};
   const child = spawn(resolve(binary), ["serve", "--config", "fanfare.toml", ...(tls ? ["--dev-tls"] : [])], {
     cwd: directory,
     env: {
       ...Object.fromEntries(inherited),
-      FANFARE_HTTP_LISTEN: "127.0.0.1:0",
-      FANFARE_MQTT_LISTEN: "127.0.0.1:0",
       FANFARE_STORE_DIR: join(directory, "data"),
       FANFARE_AWS_ACCOUNT: ACCOUNT,
-      ...listeners,
+      ...settings,
     },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -55,7 +94,7 @@ export async function startServer({ config = "", tls = false } = {}) {
   const ports = {};
   child.stderr.on("data", (chunk) => (log += chunk));
   const ended = once(child, "exit");
-  const url = await new Promise((found, failed) => {
+  await new Promise((found, failed) => {
     const timer = setTimeout(() => failed(new Error(`no start in time:\n${log}`)), START_TIMEOUT_MS);
     child.once("exit", (code) => failed(new Error(`exit ${code} at the start:\n${log}`)));
     createInterface({ input: child.stdout }).on("line", (line) => {
@@ -65,20 +104,18 @@ export async function startServer({ config = "", tls = false } = {}) {
       // The last line of the listeners is followed by where the data is.
       if (line.startsWith("data ")) {
         clearTimeout(timer);
-        found(`http://127.0.0.1:${ports.http}`);
+        found();
       }
     });
   });
   return {
-    url,
     ports,
-    ca: tls ? readFileSync(join(directory, "data/dev-tls/cert.pem")) : undefined,
-    async stop() {
+    log: () => log,
+    async end() {
       child.kill("SIGTERM");
       const timer = setTimeout(() => child.kill("SIGKILL"), DRAIN_TIMEOUT_MS);
       const [code] = await ended;
       clearTimeout(timer);
-      rmSync(directory, { recursive: true, force: true });
       if (code !== 0) throw new Error(`exit ${code} after SIGTERM:\n${log}`);
     },
   };

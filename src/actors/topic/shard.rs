@@ -141,7 +141,8 @@ impl Merged {
 }
 
 impl Target {
-    fn deliver(&self, fan: &Arc<Fan>) {
+    /// Hands it over; `last` is the delivery that the target before got, which this one mostly gets, too.
+    fn deliver(&self, fan: &Arc<Fan>, last: &mut Option<Delivery>) {
         let publication = &fan.publication;
         let merged = match &self.own {
             Some((client, own)) if is_from(publication, client) => own.as_ref(),
@@ -152,14 +153,22 @@ impl Target {
         if self.durable && qos != QoS::AtMostOnce {
             return;
         }
-        self.link.deliver(&Delivery {
-            fan: fan.clone(),
-            qos,
-            retain: publication.retain && merged.retain_as_published,
-            ids: merged.ids.clone(),
-            ordinal: None,
-            receipt: None,
-        });
+        let retain = publication.retain && merged.retain_as_published;
+        let is_same = |last: &&mut Delivery| {
+            last.qos == qos && last.retain == retain && last.ids == merged.ids
+        };
+        let delivery = match last.as_mut().filter(is_same) {
+            Some(same) => same,
+            None => last.insert(Delivery {
+                fan: fan.clone(),
+                qos,
+                retain,
+                ids: merged.ids.clone(),
+                ordinal: None,
+                receipt: None,
+            }),
+        };
+        self.link.deliver(delivery);
     }
 }
 
@@ -368,8 +377,9 @@ impl Shard {
             _ => state.targets(topic),
         };
         drop(state);
+        let mut last = None;
         for target in targets.iter() {
-            target.deliver(fan);
+            target.deliver(fan, &mut last);
         }
     }
 
