@@ -48,7 +48,7 @@ fn nth(number: u16) -> Publish {
     let mut packet = match number % 3 {
         0 => {
             let topic = format!("cut/kept/{}", number / 3 % KEPT);
-            let removes = number % 5 == 0;
+            let removes = number.is_multiple_of(5);
             let payload = if removes {
                 String::new()
             } else {
