@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { freshSession, operator, relayFor, startProxy, startServer, until } from "./setting.js";
+import { freshSession, operator, queued, relayFor, startProxy, startServer, until } from "./setting.js";
 
 let server;
 before(async () => (server = await startServer({ settings: { FANFARE_LOG_FILTER: "warn" } })));
@@ -28,9 +28,10 @@ for (const transport of ["mqtt", "sqs"]) {
         assert.equal(got[0].data.text, "é😀");
         assert.ok(got[0].id && Math.abs(got[0].ts - Date.now()) < 60_000 && !got[0].read);
         assert.deepEqual(states.map(({ name }) => name), ["connecting", "open"]);
+        // What was told leaves the queue.
+        await until(async () => (await queued(server, relay.session.sqsUrl)) === 0);
         relay.close();
         assert.equal(relay.state.name, "closed");
-        // What was told has left the queue.
         const again = relayFor(t, session, { transport });
         await again.relay.connect();
         await session.notify({ n: 5 });

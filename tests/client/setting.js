@@ -24,6 +24,16 @@ export async function operator(server, method, path, data) {
   return JSON.parse(text);
 }
 
+/** How many messages a queue has, those in flight included. */
+export async function queued(server, QueueUrl) {
+  const body = JSON.stringify({ QueueUrl, AttributeNames: ["All"] });
+  const headers = { "content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.GetQueueAttributes" };
+  const request = { method: "POST", url: `${server.url}/`, body, headers, keys: KEYS, region: REGION, service: "sqs" };
+  const answer = await fetch(request.url, { method: "POST", body, headers: await signHeaders(request) });
+  const { Attributes } = await answer.json();
+  return Number(Attributes.ApproximateNumberOfMessages) + Number(Attributes.ApproximateNumberOfMessagesNotVisible);
+}
+
 /** A session of a fresh user: `describe` is what the user's backend answers, fresh keys each time. */
 export async function freshSession(server, query = "") {
   const [account, user, id] = [freshId(), freshId(), freshName("s")];
