@@ -457,3 +457,12 @@ pub mod sts {
     /// Ours: parameters of a request. `AssumeRole` with everything has about 200.
     pub const PARAMETERS: usize = 256;
 }
+
+/// The demos' backend.
+pub mod demo {
+    /// Characters of a name; beyond: 400. With its session id it fits into 256 bytes, whatever the characters.
+    pub const NAME_CHARACTERS: usize = 24;
+
+    /// Characters of a message to somebody's inbox; beyond: 400.
+    pub const TEXT_CHARACTERS: usize = 2000;
+}

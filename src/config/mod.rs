@@ -68,6 +68,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// Benchmarks.
     pub bench: Bench,
+    /// The demos.
+    pub demo: Demo,
     /// The log.
     pub log: Log,
 }
@@ -264,6 +266,25 @@ pub struct Bench {
     pub enabled: bool,
 }
 
+/// `[demo]`: the pages to try it out with, and their backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demo {
+    /// Whether they are there.
+    pub enabled: DemoEnabled,
+}
+
+/// Whether the demos are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DemoEnabled {
+    /// As long as nobody but this machine can reach the server.
+    Auto,
+    /// In any case.
+    On,
+    /// In no case.
+    Off,
+}
+
 /// `[log]`: the log, on standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
@@ -348,6 +369,9 @@ impl Default for Config {
             roles: Vec::new(),
             accounts: Vec::new(),
             bench: Bench { enabled: false },
+            demo: Demo {
+                enabled: DemoEnabled::Auto,
+            },
             log: Log {
                 format: LogFormat::Text,
                 filter: "info,actix_server=warn,fjall=warn,lsm_tree=warn".to_owned(),
@@ -403,6 +427,16 @@ impl Config {
             _ => Err(Problem(format!(
                 "{wanted} is set without tls.cert_file and tls.key_file (on your own machine: --dev-tls)"
             ))),
+        }
+    }
+
+    /// Whether the demos are served. Their backend believes whatever name it is given, so that by default nobody but this
+    /// machine may reach it.
+    pub fn demo(&self) -> bool {
+        match self.demo.enabled {
+            DemoEnabled::Auto => self.exposed().is_none(),
+            DemoEnabled::On => true,
+            DemoEnabled::Off => false,
         }
     }
 
@@ -472,6 +506,20 @@ mod tests {
         check(in_tls, Err("http.tls_listen = 0.0.0.0:81"));
         let mqtts = |config: &mut Config| config.mqtt.tls_listen = "0.0.0.0:81".parse().ok();
         check(mqtts, Err("mqtt.tls_listen = 0.0.0.0:81"));
+    }
+
+    #[test]
+    fn demos_are_for_loopback_unless_asked_for() {
+        let check = |enabled, listen: &str, expect| {
+            let mut config = Config::default();
+            config.demo.enabled = enabled;
+            config.http.listen = listen.parse().expect("an address");
+            assert_eq!(config.demo(), expect, "{enabled:?} on {listen}");
+        };
+        check(DemoEnabled::Auto, "127.0.0.1:80", true);
+        check(DemoEnabled::Auto, "0.0.0.0:80", false);
+        check(DemoEnabled::On, "0.0.0.0:80", true);
+        check(DemoEnabled::Off, "127.0.0.1:80", false);
     }
 
     #[test]
