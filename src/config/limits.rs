@@ -224,11 +224,15 @@ pub mod links {
     /// A worker's read buffer, in bytes.
     pub const READ_BYTES: usize = 64 * 1024;
 
-    /// Reads in one turn; then the other connections of the worker have theirs.
-    pub const READS_AT_A_TIME: usize = 4;
+    /// Bytes read in one turn; then the other connections of the worker have theirs. What one turn brings goes out in one
+    /// write to each subscriber, so more would only be held back there.
+    pub const TURN_BYTES: usize = 64 * 1024;
 
     /// Read at a time from a WebSocket, in bytes, since the decoder's buffer keeps its size.
-    pub const CHUNK_BYTES: usize = 4 * 1024;
+    pub const CHUNK_BYTES: usize = 16 * 1024;
+
+    /// What a worker keeps of one turn for several connections at once, in bytes; beyond it, each has its own copy.
+    pub const TURN_LOG_BYTES: usize = 1 << 20;
 
     /// A client that does not read is read until its answers are this many bytes, and then not any more.
     pub const READ_ON_BYTES: usize = 64 * 1024;

@@ -134,7 +134,8 @@ impl Merged {
 }
 
 impl Target {
-    fn deliver(&self, fan: &Arc<Fan>) {
+    /// Hands it over; `last` is the delivery that the target before got, which this one mostly gets, too.
+    fn deliver(&self, fan: &Arc<Fan>, last: &mut Option<Delivery>) {
         let publication = &fan.publication;
         let merged = match &self.own {
             Some((client, own)) if is_from(publication, client) => own.as_ref(),
@@ -145,14 +146,22 @@ impl Target {
         if self.durable && qos != QoS::AtMostOnce {
             return;
         }
-        self.link.deliver(&Delivery {
-            fan: fan.clone(),
-            qos,
-            retain: publication.retain && merged.retain_as_published,
-            ids: merged.ids.clone(),
-            ordinal: None,
-            receipt: None,
-        });
+        let retain = publication.retain && merged.retain_as_published;
+        let is_same = |last: &&mut Delivery| {
+            last.qos == qos && last.retain == retain && last.ids == merged.ids
+        };
+        let delivery = match last.as_mut().filter(is_same) {
+            Some(same) => same,
+            None => last.insert(Delivery {
+                fan: fan.clone(),
+                qos,
+                retain,
+                ids: merged.ids.clone(),
+                ordinal: None,
+                receipt: None,
+            }),
+        };
+        self.link.deliver(delivery);
     }
 }
 
@@ -396,8 +405,9 @@ impl Shard {
     /// Hands a publication to every connection of this worker that subscribes to its topic and may receive it.
     pub(super) fn fan_out(&self, fan: &Arc<Fan>) {
         let targets = self.state.borrow_mut().targets(&fan.publication.topic);
+        let mut last = None;
         for target in targets.iter() {
-            target.deliver(fan);
+            target.deliver(fan, &mut last);
         }
     }
 
