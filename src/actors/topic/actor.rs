@@ -87,8 +87,7 @@ impl Handler<ListSubscriptions> for TopicActor {
         ListSubscriptions(which): ListSubscriptions,
         _: &mut Self::Context,
     ) -> Self::Result {
-        self.contained(|shard| shard.has(which).then(|| shard.subscriptions(which)))
-            .flatten()
+        self.contained(|shard| shard.listed(which)).flatten()
     }
 }
 

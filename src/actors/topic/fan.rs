@@ -60,7 +60,7 @@ pub struct Delivery {
 #[derive(Debug)]
 pub enum Receipt {
     /// The session's queue that the message is from.
-    Queue(QueueReceipt),
+    Queue(Box<QueueReceipt>),
     /// Whoever sent it to this client alone.
     Direct(Confirmation),
 }

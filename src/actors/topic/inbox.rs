@@ -158,13 +158,13 @@ impl Reader {
     }
 
     fn deliver(&self, message: Received) {
-        let receipt = Rc::new(Receipt::Queue(QueueReceipt {
+        let receipt = Rc::new(Receipt::Queue(Box::new(QueueReceipt {
             shared: Rc::downgrade(&self.shared),
             queues: self.shared.queues.clone(),
             queue: self.shared.queue.clone(),
             handle: message.handle.clone(),
             arrived: Cell::new(false),
-        }));
+        })));
         self.shared.out.borrow_mut().push(message.handle);
         let publication = Publication {
             topic: self.topic.clone(),

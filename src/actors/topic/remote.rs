@@ -2,6 +2,7 @@
 //! connection, and a message for it alone. This is what AWS IoT's data plane offers over HTTP.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use super::Topics;
 use super::attached::WillFate;
 use super::clients::Seat;
 use super::durable::Durable;
-use super::fan::{About, Closing};
+use super::fan::{About, Closing, Delivery, Fan, Receipt};
 use super::messages::{Ask, Deliver, End, ListSubscriptions};
 use super::publish::is_reserved;
+use super::shard::{Key, Shard};
 use crate::domain::policy::{Access, Action, Decision};
 use crate::domain::publication::{ClientId, Publication, QoS, Subscription};
 use crate::domain::{StoreError, Timestamp};
@@ -221,6 +223,42 @@ impl Topics {
         let durable = self.inner.durables.get(id)?;
         let ends = durable.state().ends();
         ends.is_none_or(|ends| ends > self.now()).then_some(durable)
+    }
+}
+
+impl Shard {
+    /// What a connection can tell of itself.
+    pub(super) fn about(&self, key: Key) -> Option<About> {
+        self.receiver(key)?.0.about()
+    }
+
+    /// What a connection subscribes to.
+    pub(super) fn listed(&self, key: Key) -> Option<Vec<Subscription>> {
+        self.receiver(key)?;
+        Some(self.subscriptions(key))
+    }
+
+    /// Hands one connection a message that it need not subscribe to, if it may receive it.
+    pub(super) fn deliver(&self, deliver: Deliver) -> Option<Decision> {
+        let Deliver {
+            to,
+            publication,
+            confirm,
+        } = deliver;
+        let (link, access) = self.receiver(to)?;
+        let decision = access.decide(Action::Receive, publication.topic.as_str());
+        if decision.is_allowed() {
+            let confirm = confirm.map(Confirmation::new);
+            link.deliver(&Delivery {
+                qos: publication.qos,
+                fan: Fan::new(publication),
+                retain: false,
+                ids: Rc::default(),
+                ordinal: None,
+                receipt: confirm.map(|confirm| Rc::new(Receipt::Direct(confirm))),
+            });
+        }
+        Some(decision)
     }
 }
 

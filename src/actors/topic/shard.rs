@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actix::Addr;
 
 use super::actor::TopicActor;
-use super::fan::{About, Closing, Delivery, Fan, Link, Receipt};
-use super::messages::{Deliver, FanOut, Hand};
-use super::remote::Confirmation;
+use super::fan::{Closing, Delivery, Fan, Link};
+use super::messages::{FanOut, Hand};
 use super::trie::Trie;
 use crate::config::limits;
-use crate::domain::policy::{Access, Action, Decision};
+use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{ClientId, Publication, QoS, Subscription};
 use crate::domain::topic::{TopicFilter, TopicName};
 
@@ -283,42 +282,11 @@ impl Shard {
         }
     }
 
-    /// Whether the connection is there.
-    pub(super) fn has(&self, key: Key) -> bool {
-        self.state.borrow().subscribers.contains_key(&key)
-    }
-
-    /// What a connection can tell of itself.
-    pub(super) fn about(&self, key: Key) -> Option<About> {
-        self.link(key)?.about()
-    }
-
-    /// Hands one connection a message that it need not subscribe to, if it may receive it.
-    pub(super) fn deliver(&self, deliver: Deliver) -> Option<Decision> {
-        let Deliver {
-            to,
-            publication,
-            confirm,
-        } = deliver;
-        let (link, decision) = {
-            let state = self.state.borrow();
-            let subscriber = state.subscribers.get(&to)?;
-            let topic = publication.topic.as_str();
-            let decision = subscriber.access.decide(Action::Receive, topic);
-            (subscriber.link.clone(), decision)
-        };
-        if decision.is_allowed() {
-            let confirm = confirm.map(Confirmation::new);
-            link.deliver(&Delivery {
-                qos: publication.qos,
-                fan: Fan::new(publication),
-                retain: false,
-                ids: Rc::default(),
-                ordinal: None,
-                receipt: confirm.map(|confirm| Rc::new(Receipt::Direct(confirm))),
-            });
-        }
-        Some(decision)
+    /// A connection, and what it may do.
+    pub(super) fn receiver(&self, key: Key) -> Option<(Rc<dyn Link>, Access)> {
+        let state = self.state.borrow();
+        let subscriber = state.subscribers.get(&key)?;
+        Some((subscriber.link.clone(), subscriber.access.clone()))
     }
 
     fn link(&self, key: Key) -> Option<Rc<dyn Link>> {
