@@ -25,7 +25,7 @@ ANYBODY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": 
 LOADS = {
     "20 Hz to 1000 subscribers": ["fan-out", "--subscribers", "1000", "--rate", "20"],
     "1 → 1000, publisher ahead": ["fan-out", "--subscribers", "1000"],
-    "100 rooms × 10 players × 10 Hz": ["rooms", "--rate", "10"],
+    "100 rooms × 10 players × 20 Hz": ["rooms", "--rate", "20"],
     "QoS 1 to persistent sessions": ["durable"],
 }
 #: What Linux shows of the name of an actix worker, `actix-rt|system:0|arbiter:1`.
