@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use actix::{Actor, Context, Handler};
 
-use super::messages::{End, FanOut, Hand};
+use super::messages::{End, Parcel};
 use super::shard::Shard;
 use crate::config::limits;
 
@@ -41,21 +41,18 @@ impl Actor for TopicActor {
     }
 }
 
-impl Handler<FanOut> for TopicActor {
+impl Handler<Parcel> for TopicActor {
     type Result = ();
 
-    fn handle(&mut self, FanOut(fans): FanOut, _: &mut Self::Context) {
-        for fan in &fans {
-            self.contained(|shard| shard.fan_out(fan));
+    fn handle(&mut self, parcel: Parcel, _: &mut Self::Context) {
+        match parcel {
+            Parcel::FanOut(fans) => {
+                for fan in &fans {
+                    self.contained(|shard| shard.fan_out(fan));
+                }
+            }
+            Parcel::Hand(hand) => self.contained(|shard| shard.hand(hand)),
         }
-    }
-}
-
-impl Handler<Hand> for TopicActor {
-    type Result = ();
-
-    fn handle(&mut self, hand: Hand, _: &mut Self::Context) {
-        self.contained(|shard| shard.hand(hand));
     }
 }
 

@@ -20,6 +20,7 @@ use crate::actors::queue::Queues;
 use crate::backends::QueueCatalog;
 use crate::backends::topics::TopicStore;
 use crate::domain::publication::{Ordinal, Publication};
+use crate::domain::topic::Hash;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 mod actor;
@@ -31,6 +32,7 @@ mod deadlines;
 mod double;
 mod durable;
 mod fan;
+mod forward;
 mod groups;
 mod inbox;
 mod lifecycle;
@@ -45,6 +47,7 @@ mod subscribe;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod trie;
 mod window;
 
@@ -65,6 +68,7 @@ use durable::Durables;
 use groups::Groups;
 use retained::RetainedTable;
 use shard::{Shard, ShardHandle};
+use ticks::Ticks;
 
 /// Bounds of the topic plane.
 #[derive(Debug, Clone)]
@@ -77,6 +81,8 @@ pub struct TopicSettings {
     pub max_subscriptions: usize,
     /// Retained messages.
     pub retained: RetainedLimits,
+    /// What `#` matches.
+    pub hash: Hash,
     /// Whether connections and subscriptions are announced on `$aws/events/…`.
     pub lifecycle_events: bool,
 }
@@ -107,6 +113,7 @@ struct Inner {
     durables: Durables,
     groups: Groups,
     retained: RetainedTable,
+    ticks: Ticks,
     deadlines: Deadlines,
 }
 
@@ -146,9 +153,10 @@ impl Topics {
                 clock: parts.clock,
                 shards: RwLock::new(Arc::new([])),
                 clients: Clients::default(),
-                durables: Durables::default(),
-                groups: Groups::default(),
-                retained: RetainedTable::new(settings.retained),
+                durables: Durables::new(settings.hash),
+                groups: Groups::new(settings.hash),
+                retained: RetainedTable::new(settings.retained, settings.hash),
+                ticks: Ticks::default(),
                 deadlines: Deadlines::default(),
                 settings,
             }),
@@ -161,7 +169,7 @@ impl Topics {
     fn recover(&self) -> Result<(), StoreError> {
         let now = self.now();
         self.store().retained(now, &mut |publication| {
-            self.inner.retained.set(&Arc::new(publication));
+            self.inner.retained.load(publication);
         })?;
         let mut records = Vec::new();
         self.store().clients(&mut |record| records.push(record))?;
@@ -206,7 +214,7 @@ impl Topics {
         if let Some(known) = known {
             return known;
         }
-        let shard = Rc::new(Shard::new());
+        let shard = Rc::new(Shard::new(self.inner.settings.hash));
         let address = TopicActor::new(shard.clone()).start();
         SHARDS.with_borrow_mut(|shards| shards.insert(id, Rc::downgrade(&shard)));
         let mut shards = self
