@@ -43,6 +43,10 @@ pub const USER_MAILBOX: usize = 256;
 /// counted, and others wait.
 pub const TOPIC_MAILBOX: usize = 4096;
 
+/// Bytes of publications that wait for room in another worker's mailbox. Beyond it they are dropped and counted, but for
+/// those that durable sessions have on disk.
+pub const FORWARD_BACKLOG_BYTES: usize = 64 << 20;
+
 /// Publications that one message carries to another worker.
 pub const FAN_OUT_BATCH: usize = 256;
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use actix::{Actor, Context, Handler, MessageResult};
 
 use super::fan::About;
-use super::messages::{Ask, Deliver, End, FanOut, Hand, ListSubscriptions};
+use super::messages::{Ask, Deliver, End, ListSubscriptions, Parcel};
 use super::shard::Shard;
 use crate::config::limits;
 use crate::domain::publication::Subscription;
@@ -45,21 +45,20 @@ impl Actor for TopicActor {
     }
 }
 
-impl Handler<FanOut> for TopicActor {
+impl Handler<Parcel> for TopicActor {
     type Result = ();
 
-    fn handle(&mut self, FanOut(fans): FanOut, _: &mut Self::Context) {
-        for fan in &fans {
-            self.contained(|shard| shard.fan_out(fan));
+    fn handle(&mut self, parcel: Parcel, _: &mut Self::Context) {
+        match parcel {
+            Parcel::FanOut(fans) => {
+                for fan in &fans {
+                    self.contained(|shard| shard.fan_out(fan));
+                }
+            }
+            Parcel::Hand(hand) => {
+                self.contained(|shard| shard.hand(hand));
+            }
         }
-    }
-}
-
-impl Handler<Hand> for TopicActor {
-    type Result = ();
-
-    fn handle(&mut self, hand: Hand, _: &mut Self::Context) {
-        self.contained(|shard| shard.hand(hand));
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::attached::WillFate;
 use super::inbox::QueueReceipt;
 use super::remote::Confirmation;
+use super::ticks::Tick;
 use crate::domain::Timestamp;
 use crate::domain::publication::{Ordinal, Publication, QoS};
 
@@ -20,14 +21,21 @@ pub const FORMATS: usize = 2;
 pub struct Fan {
     /// What was published.
     pub publication: Arc<Publication>,
+    /// When it became its topic's retained message, if it did.
+    pub(super) retained: Option<Tick>,
     frames: [OnceLock<Bytes>; FORMATS],
 }
 
 impl Fan {
     /// Nothing is encoded yet.
     pub fn new(publication: Arc<Publication>) -> Arc<Self> {
+        Self::of(publication, None)
+    }
+
+    pub(super) fn of(publication: Arc<Publication>, retained: Option<Tick>) -> Arc<Self> {
         Arc::new(Self {
             publication,
+            retained,
             frames: Default::default(),
         })
     }

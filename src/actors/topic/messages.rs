@@ -10,14 +10,19 @@ use super::shard::Key;
 use crate::domain::policy::Decision;
 use crate::domain::publication::{Ordinal, Publication, QoS, Subscription};
 
-/// Publications for whoever on this worker subscribes to their topics, in order.
+/// Something for connections of this worker. One kind of message, so that two of them keep their order while the mailbox
+/// is full.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct FanOut(pub(super) Vec<Arc<Fan>>);
+pub(super) enum Parcel {
+    /// Publications for whoever subscribes to their topics, in order.
+    FanOut(Vec<Arc<Fan>>),
+    /// A publication for one connection.
+    Hand(Hand),
+}
 
 /// A publication for one connection of this worker.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub(super) struct Hand {
     pub(super) to: Key,
     pub(super) fan: Arc<Fan>,
@@ -25,6 +30,50 @@ pub(super) struct Hand {
     pub(super) retain: bool,
     pub(super) ids: Vec<u32>,
     pub(super) ordinal: Option<Ordinal>,
+}
+
+/// What a publication takes in memory beside its topic and payload, roughly.
+const OVERHEAD_BYTES: usize = 512;
+
+impl Parcel {
+    /// Without publications of which nothing was promised, and how many these were.
+    pub(super) fn promised(self) -> (Option<Self>, usize) {
+        match self {
+            Self::FanOut(mut fans) => {
+                let before = fans.len();
+                fans.retain(|fan| fan.publication.qos != QoS::AtMostOnce);
+                let dropped = before - fans.len();
+                ((!fans.is_empty()).then_some(Self::FanOut(fans)), dropped)
+            }
+            Self::Hand(hand) if hand.qos == QoS::AtMostOnce => (None, 1),
+            hand @ Self::Hand(_) => (Some(hand), 0),
+        }
+    }
+
+    /// Whether it is on disk, too, in the queue of a durable session.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self, Self::Hand(hand) if hand.ordinal.is_some())
+    }
+
+    /// Publications in it.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::FanOut(fans) => fans.len(),
+            Self::Hand(_) => 1,
+        }
+    }
+
+    /// What it takes in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |fan: &Arc<Fan>| {
+            let publication = &fan.publication;
+            publication.topic.as_str().len() + publication.payload.len() + OVERHEAD_BYTES
+        };
+        match self {
+            Self::FanOut(fans) => fans.iter().map(of).sum(),
+            Self::Hand(hand) => of(&hand.fan),
+        }
+    }
 }
 
 /// A connection of this worker is to end; answered when it is detached.

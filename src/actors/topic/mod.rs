@@ -20,6 +20,7 @@ use crate::actors::queue::Queues;
 use crate::backends::QueueCatalog;
 use crate::backends::topics::TopicStore;
 use crate::domain::publication::{Ordinal, Publication};
+use crate::domain::topic::Hash;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 mod actor;
@@ -31,6 +32,7 @@ mod deadlines;
 mod double;
 mod durable;
 mod fan;
+mod forward;
 mod groups;
 mod inbox;
 mod lifecycle;
@@ -46,6 +48,7 @@ mod subscribe;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod trie;
 mod window;
 
@@ -67,6 +70,7 @@ use durable::Durables;
 use groups::Groups;
 use retained::RetainedTable;
 use shard::{Shard, ShardHandle};
+use ticks::Ticks;
 
 /// Bounds of the topic plane.
 #[derive(Debug, Clone)]
@@ -79,6 +83,8 @@ pub struct TopicSettings {
     pub max_subscriptions: usize,
     /// Retained messages.
     pub retained: RetainedLimits,
+    /// What `#` matches.
+    pub hash: Hash,
     /// Whether connections and subscriptions are announced on `$aws/events/…`.
     pub lifecycle_events: bool,
 }
@@ -109,6 +115,7 @@ struct Inner {
     durables: Durables,
     groups: Groups,
     retained: RetainedTable,
+    ticks: Ticks,
     deadlines: Deadlines,
 }
 
@@ -148,9 +155,10 @@ impl Topics {
                 clock: parts.clock,
                 shards: RwLock::new(Arc::new([])),
                 clients: Clients::default(),
-                durables: Durables::default(),
-                groups: Groups::default(),
-                retained: RetainedTable::new(settings.retained),
+                durables: Durables::new(settings.hash),
+                groups: Groups::new(settings.hash),
+                retained: RetainedTable::new(settings.retained, settings.hash),
+                ticks: Ticks::default(),
                 deadlines: Deadlines::default(),
                 settings,
             }),
@@ -163,7 +171,7 @@ impl Topics {
     fn recover(&self) -> Result<(), StoreError> {
         let now = self.now();
         self.store().retained(now, &mut |publication| {
-            self.inner.retained.set(&Arc::new(publication));
+            self.inner.retained.load(publication);
         })?;
         let mut records = Vec::new();
         self.store().clients(&mut |record| records.push(record))?;
@@ -208,7 +216,7 @@ impl Topics {
         if let Some(known) = known {
             return known;
         }
-        let shard = Rc::new(Shard::new());
+        let shard = Rc::new(Shard::new(self.inner.settings.hash));
         let address = TopicActor::new(shard.clone()).start();
         SHARDS.with_borrow_mut(|shards| shards.insert(id, Rc::downgrade(&shard)));
         let mut shards = self

@@ -17,7 +17,7 @@ use crate::domain::policy::Access;
 use crate::domain::publication::{
     ClientId, Publication, Publisher, QoS, RetainHandling, Subscription, Will,
 };
-use crate::domain::topic::{TopicFilter, TopicName};
+use crate::domain::topic::{Hash, TopicFilter, TopicName};
 use crate::domain::{Clock, Timestamp};
 
 /// A message of quality of service 0.
@@ -70,6 +70,7 @@ pub(super) fn settings() -> TopicSettings {
             messages: 3,
             bytes: 1000,
         },
+        hash: Hash::WithParent,
         lifecycle_events: true,
     }
 }
