@@ -80,6 +80,12 @@ pub const ALL: &[Step] = &[
         run: node,
     },
     Step {
+        name: "client",
+        about: "our own JavaScript client in Node, its types and its size",
+        minutes: 10,
+        run: client,
+    },
+    Step {
         name: "browser",
         about: "pages in Chromium: AWS's and MQTT's clients for browsers",
         minutes: 10,
@@ -262,6 +268,13 @@ fn pytest(env: &Env, python: &Path, arguments: &[&str]) -> Result<String> {
 
 fn node(env: &Env) -> Result<String> {
     let folder = clients(env)?;
+    node_test(env, &folder)
+}
+
+/// Our own client needs nothing but what checks and bundles it.
+fn client(env: &Env) -> Result<String> {
+    let folder = env.root.join("tests/client");
+    tools::node_modules(env, "client", &folder)?;
     node_test(env, &folder)
 }
 
