@@ -148,6 +148,7 @@ impl Server {
     }
 
     /// Its resident memory, in KiB.
+    #[allow(dead_code, reason = "not every test of the server asks")]
     pub fn resident_kib(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let text = std::fs::read_to_string(path).expect("the server runs, on Linux");
