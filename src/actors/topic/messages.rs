@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use actix::Message;
+use tokio::sync::oneshot;
 
-use super::fan::{Closing, Fan};
+use super::fan::{About, Closing, Fan};
 use super::shard::Key;
-use crate::domain::publication::{Ordinal, QoS};
+use crate::domain::policy::Decision;
+use crate::domain::publication::{Ordinal, Publication, QoS, Subscription};
 
 /// Something for connections of this worker. One kind of message, so that two of them keep their order while the mailbox
 /// is full.
@@ -80,4 +82,25 @@ impl Parcel {
 pub(super) struct End {
     pub(super) which: Key,
     pub(super) why: Closing,
+}
+
+/// What a connection of this worker can tell of itself; answered with nothing if it is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<About>")]
+pub(super) struct Ask(pub(super) Key);
+
+/// What a connection of this worker subscribes to; answered with nothing if it is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Vec<Subscription>>")]
+pub(super) struct ListSubscriptions(pub(super) Key);
+
+/// A message for one connection of this worker, whether it subscribes to the topic or not. Answered with what its policy
+/// says about receiving it; nothing if it is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Decision>")]
+pub(super) struct Deliver {
+    pub(super) to: Key,
+    pub(super) publication: Arc<Publication>,
+    /// Told when the client has acknowledged it.
+    pub(super) confirm: Option<oneshot::Sender<()>>,
 }
