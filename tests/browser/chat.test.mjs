@@ -1,8 +1,9 @@
 // The chat of the demos, and the landing page, as people use them.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { assertAccessible, PATIENCE_MS, screenshot, startBrowser, startServer } from "./harness.mjs";
+import { assertAccessible, PATIENCE_MS, screenshot, startBrowser, startServer, startSite } from "./harness.mjs";
 
 let server;
 let browser;
@@ -177,6 +178,19 @@ test("a name that is none is refused with the reason, and the page can be used b
   await page.keyboard.press("Enter");
   await page.getByText("Connected").waitFor();
   await page.waitForFunction(() => document.activeElement?.id === "text");
+});
+
+test("the page of the README works, from another origin", async (t) => {
+  const [, html] = /```html\n([^]*?)```/.exec(readFileSync(new URL("../../README.md", import.meta.url), "utf8"));
+  assert.ok(html.trim().split("\n").length <= 36, "it is short");
+  const site = await startSite({ files: { "/hello.html": html.replaceAll("http://127.0.0.1:8080", server.url) } });
+  t.after(() => site.stop());
+  const [one, two] = [await browser.open(t, `${site.url}/hello.html`), await browser.open(t, `${site.url}/hello.html`)];
+  await one.waitForFunction(() => document.querySelector("form").onsubmit);
+  await two.waitForFunction(() => document.querySelector("form").onsubmit);
+  await one.fill("#text", "from my own page");
+  await one.press("#text", "Enter");
+  await two.getByText("from my own page").waitFor();
 });
 
 test("the landing page leads on, and its script for a page is one that works", async (t) => {

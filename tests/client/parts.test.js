@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openEnvelope } from "../../client/envelope.js";
+import { MqttConnection } from "../../client/mqtt.js";
 import * as packets from "../../client/packets.js";
 import { backoff } from "../../client/reconnect.js";
 import { presign, signHeaders } from "../../client/sign.js";
@@ -50,6 +51,27 @@ test("packets come out as they went in, however they are cut", () => {
 test("what is no packet is refused", () => {
   const wrong = [[0x20, 0xff, 0xff, 0xff, 0xff], [0x30, 2, 0, 9], [0x90, 3, 0, 1, 1], [0x10, 0], [0x20, 5, 0, 0, 2, 0x7f, 0]];
   for (const bytes of wrong) assert.throws(() => new packets.Decoder().push(new Uint8Array(bytes)), RangeError, `${bytes}`);
+});
+
+test("no more is under way than the server takes at a time", async () => {
+  const sent = [];
+  const socket = { readyState: 1, send: (bytes) => sent.push(bytes), close() {} };
+  const connection = new MqttConnection(socket);
+  const opened = connection.open("c");
+  const arrives = (...bytes) => socket.onmessage({ data: new Uint8Array(bytes).buffer });
+  socket.onopen();
+  // CONNACK with a receive maximum of 2.
+  arrives(0x20, 6, 0, 0, 3, 0x21, 0, 2);
+  await opened;
+  const done = Array.from({ length: 5 }, (_, n) => connection.publish("t", new Uint8Array([n]), { qos: 1 }));
+  const published = () => sent.flatMap((bytes) => (bytes[0] >> 4 === packets.PUBLISH ? new packets.Decoder().push(bytes) : []));
+  assert.deepEqual(published().map(({ payload }) => payload[0]), [0, 1]);
+  for (let n = 0; n < 5; n++) {
+    arrives(0x40, 2, 0, published()[n].id);
+    await done[n];
+    assert.equal(published().length, Math.min(5, n + 3));
+  }
+  connection.close();
 });
 
 test("waits are chance, between half a second and a bound that doubles to 20 s", () => {
