@@ -61,7 +61,13 @@ async function start(name, kept) {
   for (const name of [...ROOMS, INBOX]) open(name);
   show(current);
   await relay.connect();
-  await Promise.all([loadInbox(first.session.userId), ...ROOMS.map(enter)]);
+  await loadInbox(first.session.userId);
+  try {
+    await Promise.all(ROOMS.map(enter));
+  } catch (error) {
+    // A server may be configured without rooms for the chat; the inbox is there all the same.
+    banner(`The rooms can not be entered: ${/** @type {Error} */ (error).message}.`);
+  }
 }
 
 find("sign-in").addEventListener("submit", async (/** @type {Event} */ event) => {

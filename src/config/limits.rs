@@ -464,15 +464,6 @@ pub mod policy {
     pub const LOGIN_PAUSE: Duration = Duration::from_secs(6);
 }
 
-/// STS's requests; past a limit, `ValidationError`.
-pub mod sts {
-    /// Ours: bytes of a body. A session policy with every character percent-encoded fits; beyond: 413.
-    pub const BODY_BYTES: usize = 64 * 1024;
-
-    /// Ours: parameters of a request. `AssumeRole` with everything has about 200.
-    pub const PARAMETERS: usize = 256;
-}
-
 /// The demos' backend.
 pub mod demo {
     /// Characters of a name; beyond: 400. With its session id it fits into 256 bytes, whatever the characters.
@@ -480,4 +471,13 @@ pub mod demo {
 
     /// Characters of a message to somebody's inbox; beyond: 400.
     pub const TEXT_CHARACTERS: usize = 2000;
+}
+
+/// STS's requests; past a limit, `ValidationError`.
+pub mod sts {
+    /// Ours: bytes of a body. A session policy with every character percent-encoded fits; beyond: 413.
+    pub const BODY_BYTES: usize = 64 * 1024;
+
+    /// Ours: parameters of a request. `AssumeRole` with everything has about 200.
+    pub const PARAMETERS: usize = 256;
 }

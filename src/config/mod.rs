@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod demo;
 pub mod keys;
 pub mod layers;
 pub mod limits;
@@ -17,6 +18,7 @@ mod operator;
 mod rights;
 mod secret;
 
+pub use demo::{Demo, DemoEnabled};
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
 pub use rights::{Account, Guests, Role};
@@ -266,25 +268,6 @@ pub struct Bench {
     pub enabled: bool,
 }
 
-/// `[demo]`: the pages to try it out with, and their backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Demo {
-    /// Whether they are there.
-    pub enabled: DemoEnabled,
-}
-
-/// Whether the demos are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DemoEnabled {
-    /// As long as nobody but this machine can reach the server.
-    Auto,
-    /// In any case.
-    On,
-    /// In no case.
-    Off,
-}
-
 /// `[log]`: the log, on standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
@@ -369,9 +352,7 @@ impl Default for Config {
             roles: Vec::new(),
             accounts: Vec::new(),
             bench: Bench { enabled: false },
-            demo: Demo {
-                enabled: DemoEnabled::Auto,
-            },
+            demo: Demo::default(),
             log: Log {
                 format: LogFormat::Text,
                 filter: "info,actix_server=warn,fjall=warn,lsm_tree=warn".to_owned(),
@@ -427,16 +408,6 @@ impl Config {
             _ => Err(Problem(format!(
                 "{wanted} is set without tls.cert_file and tls.key_file (on your own machine: --dev-tls)"
             ))),
-        }
-    }
-
-    /// Whether the demos are served. Their backend believes whatever name it is given, so that by default nobody but this
-    /// machine may reach it.
-    pub fn demo(&self) -> bool {
-        match self.demo.enabled {
-            DemoEnabled::Auto => self.exposed().is_none(),
-            DemoEnabled::On => true,
-            DemoEnabled::Off => false,
         }
     }
 
@@ -506,20 +477,6 @@ mod tests {
         check(in_tls, Err("http.tls_listen = 0.0.0.0:81"));
         let mqtts = |config: &mut Config| config.mqtt.tls_listen = "0.0.0.0:81".parse().ok();
         check(mqtts, Err("mqtt.tls_listen = 0.0.0.0:81"));
-    }
-
-    #[test]
-    fn demos_are_for_loopback_unless_asked_for() {
-        let check = |enabled, listen: &str, expect| {
-            let mut config = Config::default();
-            config.demo.enabled = enabled;
-            config.http.listen = listen.parse().expect("an address");
-            assert_eq!(config.demo(), expect, "{enabled:?} on {listen}");
-        };
-        check(DemoEnabled::Auto, "127.0.0.1:80", true);
-        check(DemoEnabled::Auto, "0.0.0.0:80", false);
-        check(DemoEnabled::On, "0.0.0.0:80", true);
-        check(DemoEnabled::Off, "127.0.0.1:80", false);
     }
 
     #[test]

@@ -6,6 +6,7 @@ import { openEnvelope } from "../../client/envelope.js";
 import { MqttConnection } from "../../client/mqtt.js";
 import * as packets from "../../client/packets.js";
 import { backoff } from "../../client/reconnect.js";
+import { Room } from "../../client/room.js";
 import { presign, signHeaders } from "../../client/sign.js";
 
 const SESSION = { aesKey: "LkWUsGQKi8E9QoMJEeY1HLL8rdJNJr3fzDp+F9CpkCY=", sessionId: "s" };
@@ -72,6 +73,39 @@ test("no more is under way than the server takes at a time", async () => {
     assert.equal(published().length, Math.min(5, n + 3));
   }
   connection.close();
+});
+
+test("a room tells each offset once, and asks for what it misses", async () => {
+  const asked = [];
+  const link = {
+    clientId: "me",
+    transport: "mqtt",
+    state: { name: "open" },
+    serverTime: () => 0,
+    subscribe: async (...subscription) => void asked.push(subscription),
+  };
+  const bytes = (text) => new TextEncoder().encode(text);
+  const room = new Room(link, "chat/x", { members: false }, () => {});
+  const heard = [];
+  room.on("message", ({ offset }) => heard.push(offset));
+  const answer = (told) => room.take("recovery", "", { payload: bytes(JSON.stringify({ epoch: "e", ...told })), retain: false, user: [] });
+  const said = (offset) => room.take("said", "", { payload: bytes("1"), retain: false, user: [["epoch", "e"], ["offset", `${offset}`]] });
+  const entered = room.enter();
+  said(4);
+  await null;
+  answer({ recovered: false, reason: "new", replayed: 1, offset: 5 });
+  await entered;
+  room.release();
+  for (const offset of [5, 5, 4, 6]) said(offset);
+  assert.deepEqual(heard, [5, 6], "what came before the answer is in it or does not count");
+  said(9);
+  said(10);
+  assert.deepEqual(asked.at(-1), ["chat/x", 1, [["history-last", "50"], ["since-epoch", "e"], ["since-offset", "6"]]]);
+  answer({ recovered: true, missed: 4, replayed: 4, offset: 10 });
+  for (const offset of [7, 8, 9, 10, 11]) said(offset);
+  assert.deepEqual(heard, [5, 6, 7, 8, 9, 10, 11]);
+  assert.equal(asked.length, 2);
+  await room.leave().catch(() => {});
 });
 
 test("waits are chance, between half a second and a bound that doubles to 20 s", () => {

@@ -5,7 +5,19 @@ import { after, before, describe, test } from "node:test";
 import { freshId, freshSession, relayFor, startProxy, startServer, until } from "./setting.js";
 
 let server;
-before(async () => (server = await startServer({ settings: { FANFARE_LOG_FILTER: "warn" } })));
+// As by default, but for how soon a lost connection counts as gone.
+const RULES = `
+[[rooms]]
+filter = "chat/#"
+grace_seconds = 1
+[[rooms]]
+filter = "game/#"
+history_messages = 0
+grace_seconds = 1
+last_value = true
+seats = 16
+`;
+before(async () => (server = await startServer({ config: RULES, settings: { FANFARE_LOG_FILTER: "warn" } })));
 after(async () => server.stop());
 
 const GRANT = "?topics=chat/%23,game/%23";
@@ -144,6 +156,8 @@ describe("who is there", () => {
     const back = one.once("message");
     await two.publish("back");
     await back;
+    // Longer than a lost connection may be away.
+    await new Promise((done) => setTimeout(done, 2500));
     assert.deepEqual([leaves.length, joins.length, names(one)], [0, before, ["Ada", "Bob"]]);
 
     await two.leave();
