@@ -264,7 +264,7 @@ impl Core {
 
     /// The door with everything that can be called behind it.
     fn door(&self, settings: &Settings, probes: probes::ProbeState) -> Door {
-        let document = http::document_state();
+        let document = http::document_state(iot::document());
         let mut door = Door::new(self.authenticator.clone(), settings.limits.clone(), "http")
             .rest(
                 "http",

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod client;
 pub mod decrypt;
 mod dev_tls;
+mod dial;
 pub mod exit;
 pub mod history;
 pub mod mqtt;
@@ -17,6 +18,7 @@ pub mod serve;
 pub mod session;
 mod shown;
 pub mod tail;
+mod trust;
 
 /// Relays messages to game clients, chat rooms and signed-in users, over AWS's own wire protocols.
 ///

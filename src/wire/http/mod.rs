@@ -152,7 +152,7 @@ pub static ROUTES: &[Route<RestState>] = &[
 ];
 
 /// The table of the OpenAPI document and its page.
-pub static DOCUMENT_ROUTES: &[Route<()>] = &[
+pub static DOCUMENT_ROUTES: &[Route<openapi::Text>] = &[
     Route {
         methods: GET,
         path: "/openapi.json",
@@ -173,7 +173,7 @@ pub static DOCUMENT_ROUTES: &[Route<()>] = &[
     },
 ];
 
-/// The state of [`DOCUMENT_ROUTES`].
-pub fn document_state() -> Arc<()> {
-    Arc::new(())
+/// The state of [`DOCUMENT_ROUTES`]: what is told of these routes, and of those that another wire describes.
+pub fn document_state(others: utoipa::openapi::OpenApi) -> Arc<openapi::Text> {
+    Arc::new(openapi::Text::new(others))
 }
