@@ -20,7 +20,10 @@ use crate::domain::{
     UserId,
 };
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod embedded;
+pub mod plane;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topics;

@@ -109,6 +109,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     let operator = config.operator_keys().map_err(unusable)?;
     config.certificate().map_err(unusable)?;
+    config.check_backend().map_err(unusable)?;
     let book = Rulebook::of(&config).map_err(ServeError::from)?;
     if args.check {
         say("the configuration is usable");
@@ -121,8 +122,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         let mut signals = Signals::watch()?;
         let mut hangup = watch(SignalKind::hangup())?;
         actix_rt::spawn(metrics::keep_up(recorder.clone()));
-        let app =
-            App::start(settings, recorder, Arc::new(store_failed)).map_err(ServeError::from)?;
+        let app = App::start(settings, recorder, Arc::new(store_failed)).await;
+        let app = app.map_err(ServeError::from)?;
         say(&greeting(&config, &operator, app.http, app.others));
         let mut watched = Watched::new(&config, args.config.as_deref());
         let mut look = tokio::time::interval(LOOK);
@@ -200,7 +201,16 @@ fn look(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 impl ServeArgs {
-    fn load(
+    /// Settings for whoever serves nothing.
+    pub(super) fn of(config: Option<PathBuf>, set: Vec<String>) -> Self {
+        Self {
+            config,
+            set,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn load(
         &self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Config, ServeError> {

@@ -194,6 +194,7 @@ fn create(tx: &mut Tx<'_>, open: OpenSession) -> Result<Session, StoreError> {
         user: open.user,
         queue: queue.no,
         queue_name: open.queue_name,
+        queue_url: None,
         aes_key: open.aes_key.0,
         envelope: open.envelope,
         credentials: open.credentials,
