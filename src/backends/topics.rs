@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Commit;
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication, QoS};
-use crate::domain::{StoreError, Timestamp};
+use crate::domain::{Seq, StoreError, Timestamp};
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -37,7 +37,8 @@ pub trait TopicStore: Send + Sync + 'static {
     /// publisher's packet id is remembered. If there are recipients and none of them has room, nothing of that happens.
     fn publish(&self, publish: DurablePublish) -> Commit<Placed>;
 
-    /// Messages in a session's queue after `after`, ascending, at most `limit`, expired ones left out. Reads from disk.
+    /// Messages in a session's queue after `after`, ascending, at most `limit`, expired ones left out unless they were
+    /// [sent](TopicStore::sent). Reads from disk.
     fn queued(
         &self,
         client: ClientNo,
@@ -48,6 +49,10 @@ pub trait TopicStore: Send + Sync + 'static {
 
     /// How many messages wait in a session's queue.
     fn depth(&self, client: ClientNo) -> Result<u64, StoreError>;
+
+    /// A message that expires is being sent to the client: from now on it stays in the queue until it is done, past its
+    /// expiry too (`[MQTT-4.3.3-7]`). Not waited for: if it is lost, the message may expire although it was sent.
+    fn sent(&self, client: ClientNo, message: Ordinal);
 
     /// QoS 2: the client has the message (PUBREC); from now on only PUBREL is to be sent for it. It stays in the queue
     /// until it is done, past its expiry too, without what was published.
@@ -100,6 +105,8 @@ pub struct Placed {
     /// Whether the publisher's packet id was remembered already: the publication is where it was put then, and was not
     /// put there again.
     pub repeated: bool,
+    /// If it became, or removed, its topic's retained message: its place among those that did, in the order of commits.
+    pub retained: Option<Seq>,
 }
 
 /// A message in a session's queue.
@@ -115,6 +122,8 @@ pub struct Queued {
     pub retain: bool,
     /// Subscription Identifiers.
     pub ids: Vec<u32>,
+    /// Whether it expires and was sent before, see [`TopicStore::sent`].
+    pub sent: bool,
     /// QoS 2: whether the client already has it, see [`TopicStore::received`].
     pub received: bool,
 }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Problem, limits, seconds};
+use super::{Config, Problem, seconds};
+
+/// Life of keys that STS makes of a role: its shortest, and the longest that a role can be given.
+pub const STS_KEY_LIFETIME: (Duration, Duration) =
+    (Duration::from_secs(900), Duration::from_secs(43_200));
 
 /// On whose engines state lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +92,7 @@ impl Config {
             let text = "backend = \"aws\" has no topics yet: set mqtt.enabled = false";
             return Err(Problem(text.to_owned()));
         }
-        let (least, most) = limits::aws::KEY_LIFETIME;
+        let (least, most) = STS_KEY_LIFETIME;
         if !(least..=most).contains(&self.sessions.key_lifetime) {
             return Err(Problem(format!(
                 "backend = \"aws\": sessions.key_lifetime must be from {} to {}, as STS has it",

@@ -43,6 +43,10 @@ pub const USER_MAILBOX: usize = 256;
 /// counted, and others wait.
 pub const TOPIC_MAILBOX: usize = 4096;
 
+/// Bytes of publications that wait for room in another worker's mailbox. Beyond it they are dropped and counted, but for
+/// those that durable sessions have on disk.
+pub const FORWARD_BACKLOG_BYTES: usize = 64 << 20;
+
 /// Publications that one message carries to another worker.
 pub const FAN_OUT_BATCH: usize = 256;
 
@@ -227,11 +231,15 @@ pub mod links {
     /// A worker's read buffer, in bytes.
     pub const READ_BYTES: usize = 64 * 1024;
 
-    /// Reads in one turn; then the other connections of the worker have theirs.
-    pub const READS_AT_A_TIME: usize = 4;
+    /// Bytes read in one turn; then the other connections of the worker have theirs. What one turn brings goes out in one
+    /// write to each subscriber, so more would only be held back there.
+    pub const TURN_BYTES: usize = 64 * 1024;
 
     /// Read at a time from a WebSocket, in bytes, since the decoder's buffer keeps its size.
-    pub const CHUNK_BYTES: usize = 4 * 1024;
+    pub const CHUNK_BYTES: usize = 16 * 1024;
+
+    /// What a worker keeps of one turn for several connections at once, in bytes; beyond it, each has its own copy.
+    pub const TURN_LOG_BYTES: usize = 1 << 20;
 
     /// A client that does not read is read until its answers are this many bytes, and then not any more.
     pub const READ_ON_BYTES: usize = 64 * 1024;
@@ -297,6 +305,21 @@ pub mod cognito {
 pub mod iot {
     /// Retained messages that one answer lists, and what it lists unless `maxResults` says less; more is refused (400).
     pub const RETAINED_RESULTS: usize = 200;
+
+    /// Subscriptions of a client that one answer lists at most; more is refused (400).
+    pub const SUBSCRIPTION_RESULTS: usize = 200;
+
+    /// What it lists unless `maxResults` says otherwise, as AWS IoT does.
+    pub const SUBSCRIPTION_RESULTS_DEFAULT: usize = 20;
+
+    /// Seconds that a client may take to confirm a direct message, at most; more is refused (400).
+    pub const CONFIRMATION_S: usize = 15;
+
+    /// The same unless `timeout` says otherwise. After it: 504.
+    pub const CONFIRMATION_DEFAULT_S: usize = 5;
+
+    const _: () = assert!(SUBSCRIPTION_RESULTS_DEFAULT <= SUBSCRIPTION_RESULTS);
+    const _: () = assert!(CONFIRMATION_DEFAULT_S <= CONFIRMATION_S);
 }
 
 /// Bounds on MQTT packets. What a packet may have in bytes is a setting.
@@ -446,17 +469,8 @@ pub mod policy {
 
 /// What the `aws` backend asks of its services.
 pub mod aws {
-    use std::time::Duration;
-
-    /// Life of keys that STS makes of a role: its shortest, and the longest that a role can be given.
-    pub const KEY_LIFETIME: (Duration, Duration) =
-        (Duration::from_secs(900), Duration::from_secs(43_200));
-
-    /// Messages of one `SendMessageBatch` (SQS's own); more wait for the next.
+    /// Messages of one `SendMessageBatch` (SQS's own); more wait for the next, as do those beyond its 1 MiB.
     pub const SEND_BATCH: usize = 10;
-
-    /// Bytes of one `SendMessageBatch` (SQS's own); more wait for the next.
-    pub const SEND_BATCH_BYTES: usize = super::SQS_MESSAGE_BYTES;
 
     /// Rows of one `BatchWriteItem` (DynamoDB's own); more wait for the next.
     pub const WRITE_BATCH: usize = 25;
@@ -466,15 +480,6 @@ pub mod aws {
 
     /// Bytes of a message that history keeps (DynamoDB's 400 KB a row, less what we add). Beyond it 413.
     pub const HISTORY_TEXT_BYTES: usize = 390_000;
-
-    /// `BatchWriteItem` calls at a time; more wait.
-    pub const PARALLEL_WRITES: usize = 16;
-
-    /// `SendMessageBatch` calls at a time; more wait.
-    pub const PARALLEL_SENDS: usize = 64;
-
-    /// Receipts of one request that are written at a time.
-    pub const PARALLEL_RECEIPTS: usize = 16;
 
     /// Sessions whose envelope counters this node has on lease, about 500 bytes each. Beyond it those of sessions that
     /// nothing is sent to at the moment are given up, which costs them a write when something is.

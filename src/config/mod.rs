@@ -18,7 +18,7 @@ mod operator;
 mod rights;
 mod secret;
 
-pub use aws::{Aws, Backend};
+pub use aws::{Aws, Backend, STS_KEY_LIFETIME};
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
 pub use rights::{Account, Guests, Role};

@@ -3,19 +3,26 @@
 use std::sync::Arc;
 
 use actix::Message;
+use tokio::sync::oneshot;
 
-use super::fan::{Closing, Fan};
+use super::fan::{About, Closing, Fan};
 use super::shard::Key;
-use crate::domain::publication::{Ordinal, QoS};
+use crate::domain::policy::Decision;
+use crate::domain::publication::{Ordinal, Publication, QoS, Subscription};
 
-/// Publications for whoever on this worker subscribes to their topics, in order.
+/// Something for connections of this worker. One kind of message, so that two of them keep their order while the mailbox
+/// is full.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct FanOut(pub(super) Vec<Arc<Fan>>);
+pub(super) enum Parcel {
+    /// Publications for whoever subscribes to their topics, in order.
+    FanOut(Vec<Arc<Fan>>),
+    /// A publication for one connection.
+    Hand(Hand),
+}
 
 /// A publication for one connection of this worker.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub(super) struct Hand {
     pub(super) to: Key,
     pub(super) fan: Arc<Fan>,
@@ -25,10 +32,75 @@ pub(super) struct Hand {
     pub(super) ordinal: Option<Ordinal>,
 }
 
+/// What a publication takes in memory beside its topic and payload, roughly.
+const OVERHEAD_BYTES: usize = 512;
+
+impl Parcel {
+    /// Without publications of which nothing was promised, and how many these were.
+    pub(super) fn promised(self) -> (Option<Self>, usize) {
+        match self {
+            Self::FanOut(mut fans) => {
+                let before = fans.len();
+                fans.retain(|fan| fan.publication.qos != QoS::AtMostOnce);
+                let dropped = before - fans.len();
+                ((!fans.is_empty()).then_some(Self::FanOut(fans)), dropped)
+            }
+            Self::Hand(hand) if hand.qos == QoS::AtMostOnce => (None, 1),
+            hand @ Self::Hand(_) => (Some(hand), 0),
+        }
+    }
+
+    /// Whether it is on disk, too, in the queue of a durable session.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self, Self::Hand(hand) if hand.ordinal.is_some())
+    }
+
+    /// Publications in it.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::FanOut(fans) => fans.len(),
+            Self::Hand(_) => 1,
+        }
+    }
+
+    /// What it takes in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |fan: &Arc<Fan>| {
+            let publication = &fan.publication;
+            publication.topic.as_str().len() + publication.payload.len() + OVERHEAD_BYTES
+        };
+        match self {
+            Self::FanOut(fans) => fans.iter().map(of).sum(),
+            Self::Hand(hand) => of(&hand.fan),
+        }
+    }
+}
+
 /// A connection of this worker is to end; answered when it is detached.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct End {
     pub(super) which: Key,
     pub(super) why: Closing,
+}
+
+/// What a connection of this worker can tell of itself; answered with nothing if it is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<About>")]
+pub(super) struct Ask(pub(super) Key);
+
+/// What a connection of this worker subscribes to; answered with nothing if it is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Vec<Subscription>>")]
+pub(super) struct ListSubscriptions(pub(super) Key);
+
+/// A message for one connection of this worker, whether it subscribes to the topic or not. Answered with what its policy
+/// says about receiving it; nothing if it is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Decision>")]
+pub(super) struct Deliver {
+    pub(super) to: Key,
+    pub(super) publication: Arc<Publication>,
+    /// Told when the client has acknowledged it.
+    pub(super) confirm: Option<oneshot::Sender<()>>,
 }

@@ -20,6 +20,7 @@ use crate::actors::queue::Queues;
 use crate::backends::QueueCatalog;
 use crate::backends::topics::TopicStore;
 use crate::domain::publication::{Ordinal, Publication};
+use crate::domain::topic::Hash;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 mod actor;
@@ -31,6 +32,7 @@ mod deadlines;
 mod double;
 mod durable;
 mod fan;
+mod forward;
 mod groups;
 mod inbox;
 mod lifecycle;
@@ -38,6 +40,7 @@ mod messages;
 mod order;
 mod outgoing;
 mod publish;
+mod remote;
 mod retained;
 mod shard;
 mod subscribe;
@@ -45,16 +48,18 @@ mod subscribe;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod trie;
 mod window;
 
 pub use actor::TopicActor;
 pub use attached::{Attached, Leaving, WillFate};
 pub use connect::{Connect, ConnectError, Connected};
-pub use fan::{Closing, Delivery, FORMATS, Fan, Link};
-pub use inbox::Receipt;
+pub use fan::{About, Closing, Delivery, FORMATS, Fan, Link, Receipt};
+pub use inbox::QueueReceipt;
 pub use outgoing::{Outgoing, Received};
 pub use publish::{PublishError, Publishing};
+pub use remote::{ClientView, Confirmation, Direct, RemoteError};
 pub use retained::RetainedLimits;
 pub use subscribe::{Granted, SubscribeError};
 pub use window::{Overflow, Sending, WindowLimits};
@@ -65,6 +70,7 @@ use durable::Durables;
 use groups::Groups;
 use retained::RetainedTable;
 use shard::{Shard, ShardHandle};
+use ticks::Ticks;
 
 /// Bounds of the topic plane.
 #[derive(Debug, Clone)]
@@ -77,6 +83,8 @@ pub struct TopicSettings {
     pub max_subscriptions: usize,
     /// Retained messages.
     pub retained: RetainedLimits,
+    /// What `#` matches.
+    pub hash: Hash,
     /// Whether connections and subscriptions are announced on `$aws/events/…`.
     pub lifecycle_events: bool,
 }
@@ -107,6 +115,7 @@ struct Inner {
     durables: Durables,
     groups: Groups,
     retained: RetainedTable,
+    ticks: Ticks,
     deadlines: Deadlines,
 }
 
@@ -146,9 +155,10 @@ impl Topics {
                 clock: parts.clock,
                 shards: RwLock::new(Arc::new([])),
                 clients: Clients::default(),
-                durables: Durables::default(),
-                groups: Groups::default(),
-                retained: RetainedTable::new(settings.retained),
+                durables: Durables::new(settings.hash),
+                groups: Groups::new(settings.hash),
+                retained: RetainedTable::new(settings.retained, settings.hash),
+                ticks: Ticks::default(),
                 deadlines: Deadlines::default(),
                 settings,
             }),
@@ -161,7 +171,7 @@ impl Topics {
     fn recover(&self) -> Result<(), StoreError> {
         let now = self.now();
         self.store().retained(now, &mut |publication| {
-            self.inner.retained.set(&Arc::new(publication));
+            self.inner.retained.load(publication);
         })?;
         let mut records = Vec::new();
         self.store().clients(&mut |record| records.push(record))?;
@@ -206,7 +216,7 @@ impl Topics {
         if let Some(known) = known {
             return known;
         }
-        let shard = Rc::new(Shard::new());
+        let shard = Rc::new(Shard::new(self.inner.settings.hash));
         let address = TopicActor::new(shard.clone()).start();
         SHARDS.with_borrow_mut(|shards| shards.insert(id, Rc::downgrade(&shard)));
         let mut shards = self

@@ -25,6 +25,9 @@ use crate::domain::message::Origin;
 use crate::domain::{Clock, MessageId, Seq, StoreError, Target, Timestamp, UserId};
 use crate::envelope::ascii_json;
 
+/// Receipts of one request that are written at a time.
+const PARALLEL_RECEIPTS: usize = 16;
+
 /// The history of all users.
 #[derive(Clone)]
 pub struct History {
@@ -185,7 +188,7 @@ impl History {
         let mut receipted = Vec::new();
         for batch in ids.chunks(limits::RECEIPT_BATCH) {
             let marks = iter(batch.to_vec()).map(|id| self.clone().mark(user, id));
-            let marks = marks.buffered(limits::aws::PARALLEL_RECEIPTS);
+            let marks = marks.buffered(PARALLEL_RECEIPTS);
             let made: Vec<Option<MessageId>> = marks.try_collect().await?;
             let made: Vec<MessageId> = made.into_iter().flatten().collect();
             if !made.is_empty() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Services;
 use super::service::{Pauses, persist, trouble};
-use crate::config::limits::aws::KEY_LIFETIME;
+use crate::config::STS_KEY_LIFETIME;
 use crate::domain::session::Credentials;
 use crate::domain::{QueueName, StoreError, Timestamp};
 
@@ -43,7 +43,7 @@ impl Keys {
         now: Timestamp,
         expires: Timestamp,
     ) -> Result<Credentials, StoreError> {
-        let (least, most) = KEY_LIFETIME;
+        let (least, most) = STS_KEY_LIFETIME;
         let life = expires.since(now).clamp(least, most);
         let seconds = i32::try_from(life.as_secs()).expect("12 hours fit");
         let name = queue.as_str();

@@ -27,6 +27,9 @@ use crate::domain::session::{EnvelopeVersion, Session};
 use crate::domain::{QueueName, SessionKey, StoreError};
 use crate::envelope::{AesKey, Envelope, SessionCipher};
 
+/// Calls at a time, of all outboxes together; more wait.
+const PARALLEL_CALLS: usize = 64;
+
 /// All outboxes of this node.
 #[derive(Clone)]
 pub struct Outboxes {
@@ -144,7 +147,7 @@ impl Outboxes {
             inner: Arc::new(Inner {
                 leases: Leases::new(services.clone()),
                 boxes: DashMap::new(),
-                calls: Semaphore::new(limits::aws::PARALLEL_SENDS),
+                calls: Semaphore::new(PARALLEL_CALLS),
                 hold,
                 services,
                 kept,
@@ -286,7 +289,7 @@ impl Run {
             && let Some(next) = state.waiting.front()
         {
             bytes += size(next);
-            if bytes > limits::aws::SEND_BATCH_BYTES && !self.batch.is_empty() {
+            if bytes > limits::SQS_MESSAGE_BYTES && !self.batch.is_empty() {
                 break;
             }
             self.batch.extend(state.waiting.pop_front());

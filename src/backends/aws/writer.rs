@@ -23,6 +23,9 @@ use crate::config::limits;
 use crate::domain::history::NewEntry;
 use crate::domain::{MessageId, StoreError, Timestamp, UserId};
 
+/// Calls at a time; more rows wait.
+const PARALLEL_CALLS: usize = 16;
+
 /// How long a row waits for others to go with it. What it is kept beside takes two calls, one after the other, so nobody
 /// is answered later for it.
 const LINGER: Duration = Duration::from_millis(8);
@@ -124,7 +127,7 @@ async fn gather(services: Arc<Services>, mut inbox: mpsc::UnboundedReceiver<Row>
     let mut ripe = Instant::now();
     while open || !waiting.is_empty() || !calls.is_empty() {
         let full = waiting.len() >= limits::aws::WRITE_BATCH;
-        let room = calls.len() < limits::aws::PARALLEL_WRITES;
+        let room = calls.len() < PARALLEL_CALLS;
         let alone = calls.is_empty() && !waiting.is_empty();
         if (full && room) || (alone && ripe <= Instant::now()) {
             let batch = next_batch(&mut waiting);

@@ -26,10 +26,6 @@ const REACHED: &[(&str, &str)] = &[
     ("SQS_MESSAGE_BYTES", "of_messages_in_sqs"),
     ("SEND_BATCH", "test_calls_are_few_when_messages_are_many"),
     (
-        "SEND_BATCH_BYTES",
-        "test_a_batch_is_no_longer_than_sqs_takes",
-    ),
-    (
         "HISTORY_TEXT_BYTES",
         "test_messages_are_refused_by_size_before_anything_is_done",
     ),
@@ -103,6 +99,22 @@ const REACHED: &[(&str, &str)] = &[
         "failed_logins_are_rationed_by_address_and_name",
     ),
     (
+        "SUBSCRIPTION_RESULTS",
+        "test_subscriptions_are_listed_page_by_page",
+    ),
+    (
+        "SUBSCRIPTION_RESULTS_DEFAULT",
+        "test_subscriptions_are_listed_page_by_page",
+    ),
+    (
+        "CONFIRMATION_S",
+        "test_what_is_wrong_with_a_direct_message_is_said",
+    ),
+    (
+        "CONFIRMATION_DEFAULT_S",
+        "test_a_message_that_is_not_confirmed_is_said_to_be_so",
+    ),
+    (
         "queues.cached_body_bytes",
         "bodies_beyond_the_budget_are_read_when_needed",
     ),
@@ -114,9 +126,6 @@ const UNREACHED: &[(&str, &str)] = &[
         "RETAINED_RESULTS",
         "not yet: a page of two hundred retained messages",
     ),
-    ("PARALLEL_WRITES", "a size of work: more wait"),
-    ("PARALLEL_SENDS", "a size of work: more wait"),
-    ("PARALLEL_RECEIPTS", "a size of work: more wait"),
     ("TEXT_BYTES", "what MQTT's own two-byte length can carry"),
     (
         "PUBLICATIONS_BEHIND",
@@ -130,7 +139,7 @@ const UNREACHED: &[(&str, &str)] = &[
     ("CERTIFICATE_LOOK", "an interval"),
     ("TICK", "an interval"),
     ("READ_BYTES", "a buffer's size"),
-    ("READS_AT_A_TIME", "a size of work"),
+    ("TURN_BYTES", "a size of work"),
     ("CHUNK_BYTES", "a buffer's size"),
     (
         "SHARED_BYTES",
