@@ -195,7 +195,7 @@ impl Registrar {
             // All of a batch share a commit or two.
             let closing: Vec<_> = expired
                 .into_iter()
-                .map(|key| self.directory.close(key, now))
+                .map(|key| self.directory.reap(key, now))
                 .collect();
             for closed in futures_util::future::join_all(closing).await {
                 removed += u64::from(closed?.is_some());

@@ -156,6 +156,10 @@ impl SessionRegistry for FakeRegistry {
         Box::pin(async move { Ok(removed) })
     }
 
+    fn reap(&self, _: SessionKey, _: Timestamp) -> Commit<Option<Session>> {
+        unreachable!("nothing expires here")
+    }
+
     fn expired(&self, _: Timestamp, _: usize) -> Result<Vec<SessionKey>, StoreError> {
         Ok(Vec::new())
     }

@@ -48,6 +48,9 @@ pub trait SessionDirectory: Send + Sync + 'static {
     /// Removes the session with its queue; resolves to what was removed. Asked again after a failure it goes on.
     fn close(&self, key: SessionKey, now: Timestamp) -> Reply<Option<Session>>;
 
+    /// The same, if its `ttl` has passed: one that was opened anew meanwhile stays.
+    fn reap(&self, key: SessionKey, now: Timestamp) -> Reply<Option<Session>>;
+
     /// Sessions whose `ttl` has passed, at most `limit`.
     fn lapsed(&self, now: Timestamp, limit: usize) -> Reply<Vec<SessionKey>>;
 }
@@ -75,6 +78,10 @@ impl<R: SessionRegistry> SessionDirectory for R {
 
     fn close(&self, key: SessionKey, now: Timestamp) -> Reply<Option<Session>> {
         SessionRegistry::close(self, key, now)
+    }
+
+    fn reap(&self, key: SessionKey, now: Timestamp) -> Reply<Option<Session>> {
+        SessionRegistry::reap(self, key, now)
     }
 
     fn lapsed(&self, now: Timestamp, limit: usize) -> Reply<Vec<SessionKey>> {

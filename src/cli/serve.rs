@@ -14,7 +14,7 @@ use super::dev_tls::{self, DevTlsError};
 use super::exit;
 use crate::app::{Addresses, App, Settings, StartError};
 use crate::auth::Rulebook;
-use crate::config::{self, Config, Flags, OperatorKeys, Problem, Problems};
+use crate::config::{self, Backend, Config, Flags, OperatorKeys, Problem, Problems};
 use crate::observe::{logging, metrics};
 
 /// All of the end together: the promise to whoever manages the process.
@@ -327,15 +327,18 @@ fn greeting(
     let line = |(name, address): (&str, Option<SocketAddr>)| {
         Some(format!("listening {name} {}\n", address?))
     };
+    let state = match config.backend {
+        Backend::Embedded => format!("data            {}", config.store.dir.display()),
+        Backend::Aws => format!("backend         aws, {}", config.sessions_table()),
+    };
     let others: String = listening.into_iter().filter_map(line).collect();
     format!(
         "listening http {http}\n\
          {others}\
-         data            {data}\n\
+         {state}\n\
          operator keys   {keys}\n\
          create a session:\n  \
          curl --aws-sigv4 aws:amz:{region}:execute-api --user \"{user}\" http://{host}/create/1/my-session/7",
-        data = config.store.dir.display(),
         region = config.region,
     )
 }

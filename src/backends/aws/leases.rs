@@ -83,14 +83,16 @@ impl Leases {
             };
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    let Some(row) = &refused.item else {
-                        return Ok(false);
+                    // Not every engine gives the row with the refusal.
+                    let row = match refused.item.clone() {
+                        Some(row) => Some(row),
+                        None => self.row(session).await?,
                     };
-                    if items::text_of(row, "sqsQueueName") != Ok(queue.as_str()) {
-                        return Ok(false);
-                    }
+                    let row =
+                        row.filter(|row| items::text_of(row, "sqsQueueName") == Ok(queue.as_str()));
+                    let Some(row) = row else { return Ok(false) };
                     leased.mark = match row.contains_key("counterMark") {
-                        true => number_of(row, "counterMark")?,
+                        true => number_of(&row, "counterMark")?,
                         false => 0,
                     };
                 }
@@ -102,5 +104,20 @@ impl Leases {
                 _ => return Err(trouble("UpdateItem", error)),
             }
         }
+    }
+
+    async fn row(&self, session: &SessionKey) -> Result<Option<items::Item>, StoreError> {
+        let options = &self.services.options;
+        let call = self
+            .services
+            .db
+            .get_item()
+            .table_name(&options.sessions_table);
+        let call = call
+            .set_key(Some(items::session_key(session)))
+            .consistent_read(true);
+        let pauses = Pauses::lasting(options.patience);
+        let found = persist("GetItem", pauses, || call.clone().send()).await;
+        Ok(found.map_err(|error| trouble("GetItem", error))?.item)
     }
 }

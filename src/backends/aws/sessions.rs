@@ -22,7 +22,7 @@ use crate::backends::plane::{Reply, SessionDirectory};
 use crate::backends::{Opened, Renewal};
 use crate::config::limits;
 use crate::domain::session::{OpenSession, Session};
-use crate::domain::{QueueNo, SessionKey, StoreError, Timestamp};
+use crate::domain::{QueueName, QueueNo, SessionKey, StoreError, Timestamp};
 
 /// The sessions of all nodes.
 #[derive(Debug, Clone)]
@@ -53,11 +53,12 @@ impl Sessions {
         Ok(found.map_err(|error| trouble("GetItem", error))?.item)
     }
 
-    async fn delete(&self, key: Item, version: Option<u64>) -> Result<(), StoreError> {
+    /// Removes a row; one of a session only if it is of this queue still, and of no later version.
+    async fn delete(&self, key: Item, of: Option<(&QueueName, u64)>) -> Result<(), StoreError> {
         let mut call = self.services.db.delete_item().table_name(self.table());
-        if let Some(version) = version {
-            let condition = "attribute_not_exists(version) OR version <= :v";
-            call = call.condition_expression(condition);
+        if let Some((queue, version)) = of {
+            call = call.condition_expression("sqsQueueName = :queue AND version <= :v");
+            call = call.expression_attribute_values(":queue", text(queue.as_str()));
             call = call.expression_attribute_values(":v", number(version));
         }
         let call = call.set_key(Some(key));
@@ -78,10 +79,11 @@ impl Sessions {
         found.as_ref().map(items::session).transpose()
     }
 
-    /// Writes a session's row if its version is still `before`; `false` if it is not. What leases counters is not
+    /// Writes a session's row if its version is still `before`; `false` if it is not. The first version is the time, so
+    /// that what was read of a session that is no more is never taken for a later one of the same key. What leases counters is not
     /// touched: it belongs to the queue, not to the version.
     async fn decide(&self, session: &Session, before: Option<u64>) -> Result<bool, StoreError> {
-        let version = before.unwrap_or(0) + 1;
+        let version = before.map_or(first_version(session), |before| before + 1);
         let mut call = self.services.db.update_item().table_name(self.table());
         call = call.set_key(Some(items::session_key(&session.key)));
         call = call.condition_expression(match before {
@@ -137,7 +139,8 @@ impl Sessions {
         let Some(before) = before else { return Ok(()) };
         if let Some(user) = before.user.filter(|user| session.user != Some(*user)) {
             let key = items::user_key(user, &before.key);
-            self.delete(key, Some(version)).await?;
+            self.delete(key, Some((&before.queue_name, version)))
+                .await?;
         }
         if before.credentials.access_key != session.credentials.access_key {
             let key = items::access_key(&before.credentials.access_key);
@@ -219,7 +222,7 @@ impl Sessions {
             self.delete_queue(&session).await?;
             return Ok(None);
         }
-        self.follow(&session, 1, None).await?;
+        self.follow(&session, first_version(&session), None).await?;
         let before = None;
         Ok(Some(Opened { session, before }))
     }
@@ -306,17 +309,27 @@ impl Sessions {
         Err(StoreError::Overloaded)
     }
 
+    async fn reap(self, key: SessionKey, now: Timestamp) -> Result<Option<Session>, StoreError> {
+        let found = self.read(&key).await?;
+        let Some((over, version)) = found.filter(|(found, _)| found.ttl <= now) else {
+            return Ok(None);
+        };
+        // Nobody renews or refreshes what is over: who opens it anew removes it first, as this does.
+        self.purge(&over, version).await?;
+        Ok(Some(over))
+    }
+
     /// Removes what is left of a session that is over.
     async fn purge(&self, over: &Session, version: u64) -> Result<(), StoreError> {
         if let Some(user) = over.user {
             let key = items::user_key(user, &over.key);
-            self.delete(key, Some(version)).await?;
+            self.delete(key, Some((&over.queue_name, version))).await?;
         }
         let key = items::access_key(&over.credentials.access_key);
         self.delete(key, None).await?;
         self.delete_queue(over).await?;
-        self.delete(items::session_key(&over.key), Some(version))
-            .await
+        let key = items::session_key(&over.key);
+        self.delete(key, Some((&over.queue_name, version))).await
     }
 
     async fn delete_queue(&self, session: &Session) -> Result<(), StoreError> {
@@ -341,6 +354,11 @@ impl Sessions {
         let found = found.map(|(session, _)| session);
         Ok(found.filter(|session| session.credentials.access_key == access_key))
     }
+}
+
+/// The version of a session that is made.
+fn first_version(session: &Session) -> u64 {
+    session.created.micros()
 }
 
 pub(super) fn is_lost(error: Option<&UpdateItemError>) -> bool {
@@ -385,6 +403,10 @@ impl SessionDirectory for Sessions {
 
     fn close(&self, key: SessionKey, _: Timestamp) -> Reply<Option<Session>> {
         Box::pin(Self::close(self.clone(), key))
+    }
+
+    fn reap(&self, key: SessionKey, now: Timestamp) -> Reply<Option<Session>> {
+        Box::pin(Self::reap(self.clone(), key, now))
     }
 
     fn lapsed(&self, now: Timestamp, limit: usize) -> Reply<Vec<SessionKey>> {

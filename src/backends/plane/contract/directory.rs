@@ -163,6 +163,37 @@ pub(crate) async fn an_expired_session_counts_as_none(subject: &impl Subject) {
     assert_ne!(anew.session.queue_name, over.queue_name);
     let lapsed = directory.lapsed(now, 1000).await.unwrap();
     assert!(!lapsed.contains(&over.key));
+    // Who found it when it was over comes too late.
+    assert_eq!(directory.reap(over.key.clone(), now).await, Ok(None));
+    let relayed = post(subject, parcel(subject, to_user(user), "here")).await;
+    assert_eq!(relayed.sessions, 1);
+    assert_eq!(texts(&subject.received(&anew.session).await), ["here"]);
+}
+
+/// The sweep removes what is over, with its rows, once.
+pub(crate) async fn what_is_over_is_removed_once(subject: &impl Subject) {
+    let (account, user) = (fresh(), fresh());
+    let now = subject.clock().wall();
+    let directory = subject.directory();
+    let mut over = open(now, key(account, "over"), Some(user));
+    over.ttl = Timestamp(now.micros() - 1);
+    let over = directory.open(over).await.unwrap().session;
+    let reaped = subject.other_directory().reap(over.key.clone(), now).await;
+    assert_eq!(
+        reaped.unwrap().map(|reaped| reaped.queue_name),
+        Some(over.queue_name)
+    );
+    assert_eq!(directory.find(over.key.clone()).await, Ok(None));
+    assert_eq!(directory.reap(over.key.clone(), now).await, Ok(None));
+    assert!(
+        !directory
+            .lapsed(now, 1000)
+            .await
+            .unwrap()
+            .contains(&over.key)
+    );
+    let holder = directory.holder(over.credentials.access_key).await;
+    assert_eq!(holder, Ok(None));
 }
 
 /// Of many who open one session at a time, on two nodes, all get the same session, and one has made it.
