@@ -112,7 +112,8 @@ impl Core {
             stream: settings.stream.clone(),
             ingest: Arc::new(relay),
         };
-        let document = http::document_state();
+        // No other wire is served here that has something to tell.
+        let document = http::document_state(utoipa::openapi::OpenApi::default());
         Door::new(self.authenticator.clone(), settings.limits.clone(), "http")
             .rest("http", "execute-api", &Arc::new(rest), http::ROUTES)
             .rest("probes", "execute-api", &Arc::new(probes), probes::ROUTES)
