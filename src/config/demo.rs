@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::{Backend, Config};
 
 /// `[demo]`: the pages to try it out with, and their backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,11 +28,13 @@ impl Config {
     /// Whether the demos are served. Their backend believes whatever name it is given, so that by default nobody but this
     /// machine may reach it.
     pub fn demo(&self) -> bool {
-        match self.demo.enabled {
-            DemoEnabled::Auto => self.exposed().is_none(),
-            DemoEnabled::On => true,
-            DemoEnabled::Off => false,
-        }
+        // The pages are about rooms, which the other backend does not have.
+        self.backend == Backend::Embedded
+            && match self.demo.enabled {
+                DemoEnabled::Auto => self.exposed().is_none(),
+                DemoEnabled::On => true,
+                DemoEnabled::Off => false,
+            }
     }
 }
 

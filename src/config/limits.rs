@@ -467,15 +467,6 @@ pub mod policy {
     pub const LOGIN_PAUSE: Duration = Duration::from_secs(6);
 }
 
-/// The demos' backend.
-pub mod demo {
-    /// Characters of a name; beyond: 400. With its session id it fits into 256 bytes, whatever the characters.
-    pub const NAME_CHARACTERS: usize = 24;
-
-    /// Characters of a message to somebody's inbox; beyond: 400.
-    pub const TEXT_CHARACTERS: usize = 2000;
-}
-
 /// What the `aws` backend asks of its services.
 pub mod aws {
     /// Messages of one `SendMessageBatch` (SQS's own); more wait for the next, as do those beyond its 1 MiB.

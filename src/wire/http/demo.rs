@@ -18,7 +18,6 @@ use crate::actors::dispatcher::messages::Dispatch;
 use crate::actors::dispatcher::posted::Posted;
 use crate::actors::registrar::Create;
 use crate::auth::{Access, Authenticator, Caller};
-use crate::config::limits::demo as limits;
 use crate::domain::session::EnvelopeVersion;
 use crate::domain::{AccountId, SessionId, SessionKey, Target, UserId};
 use crate::wire::Call;
@@ -30,6 +29,12 @@ pub struct DemoState {
     /// Makes tokens for pages that can not sign.
     pub authenticator: Arc<Authenticator>,
 }
+
+/// Characters of a name; beyond: 400. With its session id it fits into the 256 bytes of one, whatever the characters.
+const NAME_CHARACTERS: usize = 24;
+
+/// Characters of a message to somebody's inbox; beyond: 400.
+pub(super) const TEXT_CHARACTERS: usize = 2000;
 
 /// The account of everybody in the demos.
 const ACCOUNT: AccountId = AccountId(0);
@@ -107,15 +112,15 @@ async fn sign_in(state: &DemoState, call: &Call) -> Answer {
 async fn notify(state: &DemoState, call: &Call) -> Answer {
     let asked: Direct = read(&call.body)?;
     let to = user(name(&asked.to)?);
-    if !(1..=limits::TEXT_CHARACTERS).contains(&asked.text.chars().count()) {
+    if !(1..=TEXT_CHARACTERS).contains(&asked.text.chars().count()) {
         return Err(Refused::invalid(format!(
             "text must have 1 to {} characters",
-            limits::TEXT_CHARACTERS
+            TEXT_CHARACTERS
         )));
     }
     let unknown = || Refused::invalid("session is none that has signed in");
     let from = name_in(&asked.session).ok_or_else(unknown)?;
-    let sender = state.rest.registrar.status(&key(&asked.session)?)?;
+    let sender = state.rest.registrar.status(key(&asked.session)?).await?;
     sender.ok_or_else(unknown)?;
     let message = json!({ "_type": "direct", "from": from, "text": asked.text });
     let mut posted = Posted::parse(message.to_string().as_bytes())?;
@@ -142,14 +147,14 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
 /// A name as people write it, without space around it.
 fn name(text: &str) -> Result<&str, Refused> {
     let name = text.trim();
-    let fits = (1..=limits::NAME_CHARACTERS).contains(&name.chars().count())
+    let fits = (1..=NAME_CHARACTERS).contains(&name.chars().count())
         && !name.chars().any(char::is_control);
     if fits {
         Ok(name)
     } else {
         Err(Refused::invalid(format!(
             "name must have 1 to {} characters",
-            limits::NAME_CHARACTERS
+            NAME_CHARACTERS
         )))
     }
 }
@@ -196,14 +201,14 @@ mod tests {
         for wrong in ["", "demo-", "demo-x-41", "demo-00-41", "other"] {
             assert_eq!(name_in(wrong), None, "{wrong}");
         }
-        let longest = "😀".repeat(limits::NAME_CHARACTERS);
+        let longest = "😀".repeat(NAME_CHARACTERS);
         assert!(key(&session_of(&longest)).is_ok());
     }
 
     #[test]
     fn names_are_bounded_and_the_same_for_everybody() {
         assert!(name("").is_err() && name("   ").is_err() && name("a\nb").is_err());
-        assert!(name(&"x".repeat(limits::NAME_CHARACTERS + 1)).is_err());
+        assert!(name(&"x".repeat(NAME_CHARACTERS + 1)).is_err());
         assert_eq!(name(" Ada ").ok(), Some("Ada"));
         assert_eq!(user("Ada"), user("ada"));
         assert_ne!(user("Ada"), user("Bob"));

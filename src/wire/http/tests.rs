@@ -515,7 +515,7 @@ async fn a_direct_message_is_from_whoever_has_the_session() {
     );
 
     let text = |length| "é".repeat(length);
-    let most = limits::demo::TEXT_CHARACTERS;
+    let most = demo::TEXT_CHARACTERS;
     let forged = ada.as_str().map(|id| id.replace("demo-", "demo-0"));
     for wrong in [
         json!({"session": ada, "to": "bob", "text": ""}),
