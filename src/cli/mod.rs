@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+pub mod aws;
 pub mod bench;
 pub mod client;
 pub mod decrypt;
@@ -45,6 +46,7 @@ enum Command {
     Policy(policy::PolicyArgs),
     MqttPassword(mqtt_password::MqttPasswordArgs),
     Bench(bench::BenchArgs),
+    Aws(aws::AwsArgs),
 }
 
 /// Runs what the command line asks for.
@@ -64,6 +66,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Policy(args)) => policy::run(args),
         Some(Command::MqttPassword(args)) => mqtt_password::run(args),
         Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Aws(args)) => aws::run(args),
     }
 }
 
