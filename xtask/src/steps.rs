@@ -241,6 +241,8 @@ fn deny(env: &Env) -> Result<String> {
 }
 
 fn py(env: &Env) -> Result<String> {
+    // For mosquitto_pub and mosquitto_sub.
+    tools::mosquitto(env)?;
     pytest(env, &python(env, "py", "requirements.txt")?, &[])
 }
 
