@@ -354,13 +354,13 @@ impl Default for Config {
                 stream: "{env}-sqs-browser-event-dispatcher".to_owned(),
                 shards: 1,
             },
+            demo: Demo::default(),
             mqtt: Mqtt::default(),
             guests: Guests::default(),
             roles: Vec::new(),
             accounts: Vec::new(),
             aws: Aws::default(),
             bench: Bench { enabled: false },
-            demo: Demo::default(),
             log: Log::default(),
         }
     }
