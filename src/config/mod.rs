@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod aws;
 pub mod keys;
 pub mod layers;
 pub mod limits;
@@ -17,6 +18,7 @@ mod operator;
 mod rights;
 mod secret;
 
+pub use aws::{Aws, Backend, STS_KEY_LIFETIME};
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
 pub use rights::{Account, Guests, Role};
@@ -31,6 +33,8 @@ pub struct Config {
     pub env: String,
     /// Account number in ARNs and queue URLs: 12 digits.
     pub aws_account: String,
+    /// On whose engines sessions, queues and history live.
+    pub backend: Backend,
     /// The operator's access key id. Without it and its secret the public development pair is used, as long as
     /// everything listens on loopback only.
     pub operator_access_key: Option<String>,
@@ -66,6 +70,8 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// Accounts for MQTT's user name and password.
     pub accounts: Vec<Account>,
+    /// The `aws` backend.
+    pub aws: Aws,
     /// Benchmarks.
     pub bench: Bench,
     /// The log.
@@ -291,6 +297,7 @@ impl Default for Config {
             region: "us-east-1".to_owned(),
             env: "dev".to_owned(),
             aws_account: "000000000000".to_owned(),
+            backend: Backend::Embedded,
             operator_access_key: None,
             operator_secret_key: None,
             operator_secret_key_file: None,
@@ -347,6 +354,7 @@ impl Default for Config {
             guests: Guests::default(),
             roles: Vec::new(),
             accounts: Vec::new(),
+            aws: Aws::default(),
             bench: Bench { enabled: false },
             log: Log {
                 format: LogFormat::Text,
