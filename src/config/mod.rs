@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod aws;
+mod demo;
 pub mod keys;
 pub mod layers;
 pub mod limits;
@@ -19,6 +20,7 @@ mod rights;
 mod secret;
 
 pub use aws::{Aws, Backend, STS_KEY_LIFETIME};
+pub use demo::{Demo, DemoEnabled};
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
 pub use rights::{Account, Guests, Role};
@@ -74,6 +76,8 @@ pub struct Config {
     pub aws: Aws,
     /// Benchmarks.
     pub bench: Bench,
+    /// The demos.
+    pub demo: Demo,
     /// The log.
     pub log: Log,
 }
@@ -350,16 +354,23 @@ impl Default for Config {
                 stream: "{env}-sqs-browser-event-dispatcher".to_owned(),
                 shards: 1,
             },
+            demo: Demo::default(),
             mqtt: Mqtt::default(),
             guests: Guests::default(),
             roles: Vec::new(),
             accounts: Vec::new(),
             aws: Aws::default(),
             bench: Bench { enabled: false },
-            log: Log {
-                format: LogFormat::Text,
-                filter: "info,actix_server=warn,fjall=warn,lsm_tree=warn".to_owned(),
-            },
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            filter: "info,actix_server=warn,fjall=warn,lsm_tree=warn".to_owned(),
         }
     }
 }
