@@ -356,6 +356,22 @@ fn a_connect_token_lets_in_whom_it_was_made_for() {
     check_refused(given.query(&query), &AuthError::InvalidClientToken);
 }
 
+#[test]
+fn a_connect_token_ends_with_the_keys_it_was_made_with() {
+    let given = given();
+    let now = given.authenticator.clock().wall();
+    let mut ending = given.session.clone();
+    ending.credentials.expires = now.plus(Duration::from_millis(50));
+    let caller = Caller::Session(Arc::new(ending.clone()));
+    let (token, expires) = given.authenticator.connect_token(&caller).unwrap();
+    assert_eq!(expires, ending.credentials.expires);
+    std::thread::sleep(Duration::from_millis(60));
+    // The session has new keys by now; the token was made with the old ones.
+    given.registry.put(given.session.clone());
+    let query = format!("token={token}");
+    check_refused(given.query(&query), &AuthError::ExpiredToken);
+}
+
 #[track_caller]
 fn check_revoked(outcome: &Recheck, expect: Revoked) {
     assert!(

@@ -110,6 +110,11 @@ async fn what_can_not_be_is_refused_as_sts_does() {
     for (body, status, code) in [
         ("Action=AssumeRole".to_owned(), 400, "ValidationError"),
         (ASSUME.replace("iam", "sqs"), 400, "ValidationError"),
+        (
+            ASSUME.replace("123456789012", "12345678901x"),
+            400,
+            "ValidationError",
+        ),
         (ASSUME.replace("=sess", "=a%20b"), 400, "ValidationError"),
         (ASSUME.replace("=sess", "=s"), 400, "ValidationError"),
         (
@@ -160,6 +165,12 @@ async fn parameters_are_counted() {
     assert_eq!(call(&given, &operator(), &with(most)).await.status, 200);
     // Version comes last, so that nobody takes the call for one of STS's beyond the limit.
     assert_eq!(call(&given, &operator(), &with(most + 1)).await.status, 404);
+    // Version first: it is STS's call, and says too much.
+    let body = format!("Version=2011-06-15&{}", with(most + 1));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let headers = signed(&operator(), "sts", ("POST", "/"), &form, body.as_bytes());
+    let answer = given.send(("POST", "/"), &headers, body.as_bytes());
+    check_refused(&answer.await, 400, "ValidationError");
 }
 
 #[actix::test]

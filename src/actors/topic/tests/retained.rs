@@ -186,7 +186,10 @@ async fn a_durable_session_gets_what_is_on_its_way_to_the_disk_once() {
             plane.store.disk(Disk::Works);
         };
         if subscribes_first {
-            tokio::join!(subscribe, publish, let_go);
+            // What is published is known to be on disk before the subscription is.
+            tokio::pin!(subscribe);
+            assert!(futures_util::poll!(&mut subscribe).is_pending());
+            tokio::join!(publish, subscribe, let_go);
         } else {
             // It was routed before there was a subscription, and the subscription is on disk first.
             tokio::pin!(publish);

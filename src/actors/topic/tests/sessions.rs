@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::super::double::Disk;
 use super::super::testing::{Plane, pause, publication, subscription};
 use super::super::{ConnectError, PublishError, Received, WillFate};
-use crate::domain::policy::Access;
+use crate::domain::policy::{
+    Access, ActionPattern, Actions, Arn, Context, Document, Effect, Layer, Resources, Statement,
+};
 use crate::domain::publication::{
     Publisher, QoS,
     QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce},
@@ -274,6 +276,41 @@ async fn what_was_sent_is_sent_again_although_it_has_expired() {
         assert!(client.outgoing.completed(2) && client.outgoing.acknowledged(3));
         assert!(!plane.store.payloads("1").contains(&"two".to_owned()));
     }
+}
+
+#[actix::test]
+async fn m16_what_a_client_may_not_receive_is_not_kept_for_it() {
+    let plane = Plane::new();
+    let statement = |effect, action, resource| Statement {
+        sid: None,
+        effect,
+        actions: Actions::Only([ActionPattern::parse(action).unwrap()].into()),
+        resources: Resources::Only([Arn::parse(resource).unwrap()].into()),
+        conditions: Vec::new(),
+    };
+    let secret = "arn:aws:iot:*:*:topic/a/secret";
+    let document = Document {
+        name: "the policy".into(),
+        statements: vec![
+            statement(Effect::Allow, "iot:*", "*"),
+            statement(Effect::Deny, "iot:Receive", secret),
+        ],
+    };
+    let layer = Layer {
+        documents: &[document.into()],
+        grants: None,
+    };
+    let client = plane.connect("1", |connect| {
+        connect.access = Access::of(&[layer], &Context::default());
+        connect.expiry = None;
+    });
+    let client = client.await.unwrap();
+    client.subscribe("a/#", AtLeastOnce).await;
+    client.drop_connection();
+    for topic in ["a/secret", "a/open"] {
+        plane.publish(topic, topic, AtLeastOnce).await.unwrap();
+    }
+    assert_eq!(plane.store.payloads("1"), ["a/open"]);
 }
 
 #[actix::test]

@@ -187,3 +187,35 @@ async fn a_page_of_retained_messages_has_a_bound() {
         target = format!("/retainedMessage?nextToken={token}");
     }
 }
+
+#[actix::test]
+async fn what_is_said_beside_the_payload_counts() {
+    let given = Composed::new();
+    let user = STANDARD.encode("[{\"a\":\"1\"}]");
+    let headers = [("x-amz-mqtt5-user-properties", user.as_str())];
+    let target = "/topics/a?retain=true&qos=1&messageExpiry=1";
+    let answer = ask(&given, &operator(), ("POST", target), &headers, b"x").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let line = ("GET", "/retainedMessage/a");
+    let found = ask(&given, &operator(), line, &[], b"").await.json();
+    let shown = STANDARD.decode(found["userProperties"].as_str().unwrap());
+    assert_eq!(shown.unwrap(), b"[{\"a\":\"1\"}]");
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    assert_eq!(retained(&given, "a").await, "none", "it has expired");
+}
+
+#[actix::test]
+async fn m15_what_its_publisher_might_not_publish_any_more_is_not_shown() {
+    let given = Composed::new();
+    let hour = std::time::Duration::from_secs(3600);
+    let role = given
+        .authenticator()
+        .role_keys("player", "sess", None, hour);
+    let line = ("POST", "/topics/a?retain=true&qos=1");
+    let answer = ask(&given, &role.unwrap(), line, &[], b"x").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(retained(&given, "a").await, "x");
+    let without = crate::auth::Rulebook::of(&crate::config::Config::default());
+    given.authenticator().replace(without.unwrap().into());
+    assert_eq!(retained(&given, "a").await, "none");
+}
