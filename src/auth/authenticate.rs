@@ -18,7 +18,7 @@ use crate::domain::{Clock, SessionKey, StoreError, Timestamp};
 use super::Caller;
 use super::issue::{Claims, Who};
 use super::login::Logins;
-use super::rulebook::Rulebook;
+use super::rulebook::{InForce, Rulebook};
 use super::seal::{Purpose, Seal};
 use super::sigv4::{AuthError, Claim, Credential, Request, Rules, Stamp, Verifier};
 use super::throttle::Throttle;
@@ -62,7 +62,7 @@ pub struct Authenticator {
     clock: Clock,
     realm: Realm,
     seal: Seal,
-    book: RwLock<Arc<Rulebook>>,
+    in_force: RwLock<InForce>,
     versions: Arc<Versions>,
     logins: Logins,
     guest_rate: Throttle,
@@ -176,7 +176,7 @@ impl Authenticator {
             clock,
             realm: Realm::default(),
             seal: Seal::ephemeral(),
-            book: RwLock::default(),
+            in_force: RwLock::default(),
             versions: Arc::default(),
             logins: Logins::default(),
             guest_rate: Throttle::new(1, Duration::ZERO, 1),
@@ -194,7 +194,7 @@ impl Authenticator {
         if let Some(seal) = rights.seal {
             self.seal = seal;
         }
-        self.book = RwLock::new(rights.book);
+        self.in_force = RwLock::new(InForce::new(rights.book, &self.realm));
         let (burst, per_minute) = rights.guest_rate;
         let pause = Duration::from_secs(60) / per_minute.max(1);
         self.guest_rate = Throttle::new(burst, pause, limits::policy::WATCHED);
@@ -204,17 +204,24 @@ impl Authenticator {
 
     /// Puts another book in force, on open connections within a second.
     pub fn replace(&self, book: Arc<Rulebook>) {
-        let mut current = self.book.write().unwrap_or_else(PoisonError::into_inner);
-        *current = book;
-        drop(current);
+        let book = InForce::new(book, &self.realm);
+        *self
+            .in_force
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = book;
         self.versions.replaced();
     }
 
     /// The book in force.
     pub(super) fn book(&self) -> Arc<Rulebook> {
-        // The lock covers a copy of a pointer: whoever panicked under it left a whole one.
-        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&book)
+        self.in_force().book
+    }
+
+    /// The same with what follows from it.
+    pub(super) fn in_force(&self) -> InForce {
+        // The lock covers a copy of pointers: whoever panicked under it left whole ones.
+        let in_force = self.in_force.read().unwrap_or_else(PoisonError::into_inner);
+        in_force.clone()
     }
 
     pub(super) fn clock(&self) -> Clock {

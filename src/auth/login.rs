@@ -87,15 +87,8 @@ impl Authenticator {
     }
 
     /// Clients without credentials; `None` if the configuration does not let them in.
-    pub fn anonymous(&self) -> Option<Principal> {
-        let rules = self.book().anonymous.clone()?;
-        Some(Principal {
-            name: "anonymous".into(),
-            session: None,
-            expires: None,
-            realm: self.realm().clone(),
-            basis: Basis::Anonymous { rules },
-        })
+    pub fn anonymous(&self) -> Option<Arc<Principal>> {
+        self.in_force().anonymous
     }
 
     pub(super) fn account(&self, username: &str, account: &Account) -> Principal {

@@ -129,7 +129,7 @@ pub(super) fn session_name(session: &Session) -> Arc<str> {
 
 /// What a session may do. A granted filter that can not be read grants nothing.
 pub(super) fn session_grants(session: &Session) -> Arc<Grants> {
-    let parse = |text: &str| TopicFilter::parse(text.into()).ok();
+    let parse = |text: &str| TopicFilter::parse(text).ok();
     Arc::new(Grants {
         read: parse(&session_topic(session)).into_iter().collect(),
         full: session

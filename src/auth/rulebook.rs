@@ -8,10 +8,11 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::limits::policy as limits;
 use crate::config::{Config, Problem, Problems};
-use crate::domain::policy::{Access, Context, Document, Layer};
+use crate::domain::policy::{Access, Context, Document, Layer, Realm};
 
 use super::login::is_password_hash;
 use super::policy;
+use super::principal::{Basis, Principal};
 
 /// Policies that belong together, and what they come to on every connection, if it is the same on all.
 #[derive(Debug)]
@@ -91,6 +92,32 @@ pub struct Rulebook {
     pub accounts: HashMap<String, Account>,
     /// What clients without any credentials may do; `None`: they may not connect.
     pub anonymous: Option<Arc<Rules>>,
+}
+
+/// The book that is in force, and what follows from it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct InForce {
+    pub(super) book: Arc<Rulebook>,
+    /// One for all connections without credentials: there may be very many.
+    pub(super) anonymous: Option<Arc<Principal>>,
+}
+
+impl InForce {
+    pub(super) fn new(book: Arc<Rulebook>, realm: &Realm) -> Self {
+        let anonymous = book.anonymous.as_ref().map(|rules| Principal {
+            name: "anonymous".into(),
+            session: None,
+            expires: None,
+            realm: realm.clone(),
+            basis: Basis::Anonymous {
+                rules: Arc::clone(rules),
+            },
+        });
+        Self {
+            anonymous: anonymous.map(Arc::new),
+            book,
+        }
+    }
 }
 
 impl Rulebook {

@@ -9,7 +9,7 @@ use crate::domain::{AccountId, IdentityId, SessionId, SessionKey, Timestamp};
 use super::authenticate::{Signer, stamp};
 use super::issue::{Claims, Narrowed, Who};
 use super::principal::{Basis, session_grants, session_name};
-use super::rulebook::Rules;
+use super::rulebook::{InForce, Rules};
 use super::seal::Purpose;
 use super::sigv4::{AuthError, Claim, Request, Rules as SignatureRules};
 use super::{Authenticator, Caller, Principal, Unauthenticated, policy};
@@ -20,7 +20,7 @@ pub enum Recheck {
     /// Nothing has changed.
     Same,
     /// It may do something else from now on, or for another time.
-    Changed(Principal),
+    Changed(Arc<Principal>),
     /// It may do nothing any more.
     Revoked(Revoked),
 }
@@ -126,7 +126,7 @@ impl Authenticator {
         if principal.expires.is_some_and(|expires| now >= expires) {
             return Recheck::Revoked(Revoked::Expired);
         }
-        let book = self.book();
+        let InForce { book, anonymous } = self.in_force();
         match &principal.basis {
             Basis::Operator | Basis::Session { .. } => Recheck::Same,
             Basis::Issued { claims, rules, .. } => match self.issued(Arc::clone(claims)) {
@@ -136,7 +136,7 @@ impl Authenticator {
                     if same {
                         Recheck::Same
                     } else {
-                        Recheck::Changed(now)
+                        Recheck::Changed(Arc::new(now))
                     }
                 }
                 Err(why) => Recheck::Revoked(why),
@@ -150,10 +150,10 @@ impl Authenticator {
                     Recheck::Revoked(Revoked::Withdrawn)
                 }
                 Some(account) if same(rules, &account.rules) => Recheck::Same,
-                Some(account) => Recheck::Changed(self.account(username, account)),
+                Some(account) => Recheck::Changed(Arc::new(self.account(username, account))),
                 None => Recheck::Revoked(Revoked::Withdrawn),
             },
-            Basis::Anonymous { rules } => match (&book.anonymous, self.anonymous()) {
+            Basis::Anonymous { rules } => match (&book.anonymous, anonymous) {
                 (Some(new), _) if same(rules, new) => Recheck::Same,
                 (_, Some(now)) => Recheck::Changed(now),
                 (_, None) => Recheck::Revoked(Revoked::Withdrawn),
@@ -184,7 +184,8 @@ impl Authenticator {
         if found == **session {
             return Recheck::Same;
         }
-        Recheck::Changed(self.session_principal(Arc::new(found)))
+        let now = self.session_principal(Arc::new(found));
+        Recheck::Changed(Arc::new(now))
     }
 
     fn operator(&self, expires: Option<Timestamp>) -> Principal {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 
@@ -119,19 +120,20 @@ impl fmt::Debug for TopicName {
 /// What a subscription asks for: a topic filter, and the group if it is a shared subscription.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, std::hash::Hash)]
 pub struct TopicFilter {
-    /// As the client wrote it, with `$share/name/` if it is shared.
-    text: ByteString,
+    /// As the client wrote it, with `$share/name/` if it is shared. In memory of its own: what was read with it need not
+    /// live as long as a subscription.
+    text: Arc<str>,
     /// Where the filter proper begins: 0 unless it is shared.
-    start: usize,
+    start: u16,
 }
 
 impl TopicFilter {
-    /// Takes a valid filter. The bytes are shared, not copied.
+    /// Takes a valid filter.
     ///
     /// # Errors
     /// [`InvalidTopic`], saying what is wrong.
-    pub fn parse(text: ByteString) -> Result<Self, InvalidTopic> {
-        let start = share(&text)?;
+    pub fn parse(text: &str) -> Result<Self, InvalidTopic> {
+        let start = share(text)?;
         let filter = &text[start..];
         check(filter)?;
         if text.len() > BYTES {
@@ -144,7 +146,10 @@ impl TopicFilter {
                 return Err(InvalidTopic::MisplacedWildcard);
             }
         }
-        Ok(Self { text, start })
+        Ok(Self {
+            text: text.into(),
+            start: u16::try_from(start).map_err(|_| InvalidTopic::TooLong)?,
+        })
     }
 
     /// As the client wrote it.
@@ -152,29 +157,17 @@ impl TopicFilter {
         &self.text
     }
 
-    /// As shared bytes, as the client wrote it.
-    pub fn as_bytes(&self) -> &bytes::Bytes {
-        self.text.as_bytes()
-    }
-
     /// The filter that topics are matched with, without `$share/name/`.
     pub fn filter(&self) -> &str {
-        &self.text[self.start..]
+        &self.text[usize::from(self.start)..]
     }
 
     /// The name of the group, if it is a shared subscription.
     pub fn group(&self) -> Option<&str> {
-        let name = self.text.get(SHARE.len()..self.start.checked_sub(1)?)?;
+        let name = self
+            .text
+            .get(SHARE.len()..usize::from(self.start).checked_sub(1)?)?;
         Some(name)
-    }
-
-    /// The same in memory of its own: a filter that was read shares the memory of all that was read with it.
-    #[must_use]
-    pub fn detached(&self) -> Self {
-        Self {
-            text: ByteString::from(self.as_str().to_owned()),
-            start: self.start,
-        }
     }
 
     /// The levels of [`TopicFilter::filter`] in order.
@@ -310,7 +303,7 @@ mod tests {
 
     #[track_caller]
     fn filter(text: &str, expect: Result<(&str, Option<&str>), InvalidTopic>) {
-        let parsed = TopicFilter::parse(text.into());
+        let parsed = TopicFilter::parse(text);
         let found = parsed
             .as_ref()
             .map(|filter| (filter.filter(), filter.group()));
@@ -354,7 +347,7 @@ mod tests {
 
     #[track_caller]
     fn matching(filter: &str, topic: &str, expect: bool) {
-        let parsed = TopicFilter::parse(filter.into()).unwrap();
+        let parsed = TopicFilter::parse(filter).unwrap();
         let topic = TopicName::parse(topic.into()).unwrap();
         assert_eq!(parsed.matches(&topic), expect, "{filter} {topic}");
     }

@@ -352,7 +352,7 @@ pub fn topic(text: &str) -> TopicName {
 }
 
 pub fn filter(text: &str) -> TopicFilter {
-    TopicFilter::parse(text.to_owned().into()).unwrap()
+    TopicFilter::parse(text).unwrap()
 }
 
 pub fn subscription(text: &str, qos: QoS) -> Subscription {

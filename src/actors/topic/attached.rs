@@ -1,8 +1,7 @@
 //! A connection's hold on the topics: it publishes, subscribes and leaves by it.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +10,12 @@ use uuid::Uuid;
 
 use super::deadlines::PendingWill;
 use super::durable::Durable;
-use super::fan::Link;
 use super::inbox::Inbox;
-use super::order::Order;
+use super::order::{LazyOrder, Order};
 use super::outgoing::Outgoing;
 use super::publish::Publishing;
-use super::shard::{Key, Shard, ShardHandle};
+use super::shard::{Shard, ShardHandle};
+use super::subscriber::Subscriber;
 use super::{Topics, lifecycle};
 use crate::backends::Commit;
 use crate::domain::policy::{Access, Action};
@@ -26,29 +25,18 @@ use crate::domain::topic::TopicFilter;
 /// See the module. Dropping it without [`Attached::detach`] is a connection that ended without goodbye.
 pub struct Attached {
     pub(super) topics: Topics,
-    pub(super) seating: Seating,
-    pub(super) access: RefCell<Access>,
-    /// As in [`Connect`](super::Connect); DISCONNECT may change it.
-    expiry: Cell<Option<Duration>>,
-    will: RefCell<Option<Will>>,
-    /// Readers of session queues, by the filter that asked for them.
-    pub(super) inboxes: RefCell<HashMap<TopicFilter, Inbox>>,
-    /// What it has published and nobody has yet.
-    order: Rc<Order>,
-    is_detached: Cell<bool>,
-}
-
-/// Where a connection is.
-pub(super) struct Seating {
     pub(super) shard: Rc<Shard>,
-    pub(super) handle: ShardHandle,
-    pub(super) key: Key,
-    pub(super) id: ClientId,
-    pub(super) principal: Arc<str>,
-    pub(super) durable: Option<Arc<Durable>>,
-    pub(super) link: Rc<dyn Link>,
-    pub(super) source: Option<IpAddr>,
+    /// The connection, as the shard knows it.
+    pub(super) subscriber: Rc<Subscriber>,
+    principal: Arc<str>,
     pub(super) session_identifier: Uuid,
+    // Boxed, as most have none.
+    will: Cell<Option<Box<Will>>>,
+    /// Readers of session queues, by the filter that asked for them.
+    pub(super) inboxes: RefCell<BTreeMap<TopicFilter, Inbox>>,
+    /// What it has published and nobody has yet.
+    order: LazyOrder,
+    is_detached: Cell<bool>,
 }
 
 /// How a connection ends.
@@ -85,74 +73,98 @@ impl Leaving {
     }
 }
 
+// With its counters, one of mimalloc's sizes: there is one for each of many connections that do nothing.
+const _: () = assert!(size_of::<Attached>() + 2 * size_of::<usize>() <= 128);
+
 impl Attached {
     pub(super) fn new(
         topics: Topics,
-        seating: Seating,
-        access: Access,
-        expiry: Option<Duration>,
+        shard: Rc<Shard>,
+        subscriber: Rc<Subscriber>,
+        principal: Arc<str>,
         will: Option<Will>,
     ) -> Self {
         Self {
             topics,
-            seating,
-            access: RefCell::new(access),
-            expiry: Cell::new(expiry),
-            will: RefCell::new(will),
+            shard,
+            subscriber,
+            principal,
+            session_identifier: Uuid::new_v4(),
+            will: Cell::new(will.map(Box::new)),
             inboxes: RefCell::default(),
-            order: Rc::default(),
+            order: LazyOrder::default(),
             is_detached: Cell::new(false),
         }
     }
 
+    /// How other workers reach the connection's shard.
+    pub(super) fn handle(&self) -> ShardHandle {
+        self.topics.handle_of(&self.shard)
+    }
+
+    /// The session, if it outlives the connection.
+    pub(super) fn durable(&self) -> Option<&Arc<Durable>> {
+        self.subscriber.durable.as_ref()
+    }
+
     /// The client's name.
     pub fn client(&self) -> &ClientId {
-        &self.seating.id
+        &self.subscriber.client
     }
 
     /// To whom the session belongs.
     pub fn principal(&self) -> &Arc<str> {
-        &self.seating.principal
+        &self.principal
     }
 
     /// Whether the session outlives the connection.
     pub fn is_durable(&self) -> bool {
-        self.seating.durable.is_some()
+        self.durable().is_some()
+    }
+
+    /// Whether the connection has ended.
+    pub(super) fn is_detached(&self) -> bool {
+        self.is_detached.get()
     }
 
     /// Whether something is published when the connection ends without goodbye.
     pub fn has_will(&self) -> bool {
-        self.will.borrow().is_some()
+        let will = self.will.take();
+        let is_some = will.is_some();
+        self.will.set(will);
+        is_some
     }
 
     /// Whether the client might connect as it is, with what it may do now.
     pub fn may_stay(&self) -> bool {
         self.access()
-            .allows(Action::Connect, self.seating.id.as_str())
+            .allows(Action::Connect, self.client().as_str())
     }
 
     /// What the client may do now.
     pub fn access(&self) -> Ref<'_, Access> {
-        self.access.borrow()
+        self.subscriber.access()
     }
 
     /// Publishes. With QoS 2, `packet_id` is remembered in the same commit if the session is durable, so that the
     /// message is not published twice, whatever crashes.
     pub fn publish(&self, publication: Publication, packet_id: Option<u16>) -> Publishing {
-        let durable = self.seating.durable.as_ref();
-        let from = durable.zip(packet_id).map(|(durable, id)| (durable.no, id));
+        let from = self
+            .durable()
+            .zip(packet_id)
+            .map(|(durable, id)| (durable.no, id));
         self.topics
             .publish_here(&self.access(), publication, from, Some(&self.order))
     }
 
     /// Publications of this connection that wait for the disk, or for those that do.
     pub fn behind(&self) -> usize {
-        self.order.len()
+        self.order.behind().map_or(0, Order::len)
     }
 
     /// QoS 2: PUBREL came for a message of the client. What to wait for before PUBCOMP, if anything.
     pub fn release(&self, packet_id: u16) -> Option<Commit<()>> {
-        let durable = self.seating.durable.as_ref()?;
+        let durable = self.durable()?;
         Some(self.topics.store().release(durable.no, packet_id))
     }
 
@@ -161,27 +173,20 @@ impl Attached {
         if self.is_detached.replace(true) {
             return;
         }
-        let Seating {
-            shard,
-            handle,
-            key,
-            id,
-            durable,
-            ..
-        } = &self.seating;
+        let (id, key, handle) = (self.client(), self.subscriber.key, self.handle());
         if let Some(outgoing) = outgoing {
             outgoing.end();
         }
         self.inboxes.borrow_mut().clear();
-        let subscriptions = shard.subscriptions(*key);
-        shard.detach(*key);
-        self.topics.inner.clients.leave(id, handle, *key);
+        let subscriptions = self.subscriber.subscriptions();
+        self.shard.detach(key);
+        self.topics.inner.clients.leave(id, &handle, key);
         for subscription in subscriptions {
             let filter = &subscription.filter;
             if filter.group().is_none() {
                 continue;
             }
-            if durable.is_some() {
+            if self.is_durable() {
                 self.topics.inner.groups.unseat(filter, id);
             } else {
                 self.topics.inner.groups.leave(filter, id);
@@ -190,12 +195,11 @@ impl Attached {
         let will = self.will.take();
         let will = will.filter(|_| leaving.will == WillFate::Publish);
         let will = will.map(|will| PendingWill {
-            will,
+            will: *will,
             access: Some(self.access().clone()),
         });
-        let expiry = leaving.expiry.unwrap_or(self.expiry.get());
-        match durable {
-            Some(durable) => self.leave_session(durable, expiry, will, leaving.reason),
+        match self.durable() {
+            Some(durable) => self.leave_session(durable, leaving.expiry, will, leaving.reason),
             // Without a session to outlive the connection the will waits for nothing.
             None => will
                 .into_iter()
@@ -208,7 +212,7 @@ impl Attached {
     fn leave_session(
         &self,
         durable: &Arc<Durable>,
-        expiry: Option<Duration>,
+        expiry: Option<Option<Duration>>,
         will: Option<PendingWill>,
         why: &'static str,
     ) {
@@ -217,14 +221,16 @@ impl Attached {
             if state
                 .attached
                 .as_ref()
-                .is_none_or(|(_, key)| *key != self.seating.key)
+                .is_none_or(|(_, key)| *key != self.subscriber.key)
             {
                 return;
             }
             state.attached = None;
             state.ended = Some(why);
             state.record.disconnected = Some(self.topics.now());
-            state.record.expiry = expiry;
+            if let Some(expiry) = expiry {
+                state.record.expiry = expiry;
+            }
             state.record.will = will.as_ref().map(|will| will.will.clone());
             state.record.clone()
         };

@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
-use super::attached::{Attached, Seating};
+use super::attached::Attached;
 use super::clients::{Seat, Turn};
 use super::durable::Durable;
 use super::fan::{Closing, Link};
@@ -124,7 +122,7 @@ impl Topics {
             why: Closing::TakenOver,
         };
         // An error: that worker has ended, and its connections with it.
-        let _ = seat.shard.address.send(end).await;
+        let _ = seat.shard.address().send(end).await;
         self.inner.clients.leave(&connect.id, &seat.shard, seat.key);
         Ok(())
     }
@@ -196,46 +194,26 @@ impl Topics {
     ) -> Connected {
         let shard = self.here();
         let handle = self.handle_of(&shard);
-        let key = shard.attach(
-            connect.id.clone(),
-            connect.link.clone(),
-            connect.access.clone(),
-            durable.is_some(),
-        );
+        let subscriber = shard.attach(connect.id.clone(), connect.link, connect.access, durable);
         let seat = Seat {
             shard: handle.clone(),
-            key,
+            key: subscriber.key,
             owner: connect.principal.clone(),
         };
-        self.inner.clients.sit(connect.id.clone(), seat);
-        if let Some(durable) = &durable {
-            durable.state().attached = Some((handle.clone(), key));
+        self.inner.clients.sit(connect.id, seat);
+        if let Some(durable) = &subscriber.durable {
+            durable.state().attached = Some((handle, subscriber.key));
         }
-        let outgoing = Outgoing::new(
-            self.clone(),
-            durable.clone(),
-            connect.access.clone(),
-            connect.window,
-        );
+        let outgoing = Outgoing::new(self.clone(), subscriber.clone(), connect.window);
         let attached = Attached::new(
             self.clone(),
-            Seating {
-                shard,
-                handle,
-                key,
-                id: connect.id,
-                principal: connect.principal,
-                durable,
-                link: connect.link,
-                source: connect.source,
-                session_identifier: Uuid::new_v4(),
-            },
-            connect.access,
-            connect.expiry,
+            shard,
+            subscriber,
+            connect.principal,
             connect.will,
         );
         attached.take_up_subscriptions();
-        self.announce(&attached, lifecycle::Event::Connected);
+        self.announce(&attached, lifecycle::Event::Connected(connect.source));
         Connected {
             attached,
             outgoing,

@@ -95,7 +95,7 @@ impl Shard {
             backlog.push(parcel);
             return;
         }
-        let parcel = match to.address.try_send(parcel) {
+        let parcel = match to.address().try_send(parcel) {
             // Closed: the shard has ended with its thread, and its connections with it.
             Ok(()) | Err(SendError::Closed(_)) => return,
             Err(SendError::Full(parcel)) => parcel,
@@ -107,6 +107,7 @@ impl Shard {
 
     /// Sends what waits for a shard, until nothing does.
     async fn work_off(&self, to: &ShardHandle) {
+        let address = to.address().clone();
         loop {
             let next = {
                 let mut backlogs = self.forwarder.backlogs.borrow_mut();
@@ -118,7 +119,7 @@ impl Shard {
             };
             let Some(parcel) = next else { return };
             // An error: that worker has ended, and its connections with it.
-            let _ = to.address.send(parcel).await;
+            let _ = address.send(parcel).await;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What happens to connections and subscriptions, announced on AWS IoT's lifecycle topics
 //! (`$aws/events/presence/connected/{clientId}` and so on).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -13,7 +14,8 @@ use crate::domain::topic::TopicName;
 
 /// What happened.
 pub(super) enum Event<'a> {
-    Connected,
+    /// From there.
+    Connected(Option<IpAddr>),
     Disconnected(Leaving),
     Subscribed(Vec<&'a str>),
     Unsubscribed(Vec<&'a str>),
@@ -22,7 +24,7 @@ pub(super) enum Event<'a> {
 impl Event<'_> {
     fn topic(&self) -> &'static str {
         match self {
-            Self::Connected => "$aws/events/presence/connected/",
+            Self::Connected(_) => "$aws/events/presence/connected/",
             Self::Disconnected(_) => "$aws/events/presence/disconnected/",
             Self::Subscribed(_) => "$aws/events/subscriptions/subscribed/",
             Self::Unsubscribed(_) => "$aws/events/subscriptions/unsubscribed/",
@@ -33,16 +35,13 @@ impl Event<'_> {
         let mut event = json!({
             "clientId": attached.client().as_str(),
             "timestamp": attached.topics.inner.clock.wall().millis(),
-            "sessionIdentifier": attached.seating.session_identifier.to_string(),
+            "sessionIdentifier": attached.session_identifier.to_string(),
             "principalIdentifier": &**attached.principal(),
         });
         match self {
-            Self::Connected => {
+            Self::Connected(source) => {
                 event["eventType"] = "connected".into();
-                event["ipAddress"] = attached
-                    .seating
-                    .source
-                    .map_or(Value::Null, |source| source.to_string().into());
+                event["ipAddress"] = source.map_or(Value::Null, |source| source.to_string().into());
                 event["versionNumber"] = 0.into();
             }
             Self::Disconnected(leaving) => {

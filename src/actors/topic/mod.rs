@@ -44,6 +44,7 @@ mod remote;
 mod retained;
 mod shard;
 mod subscribe;
+mod subscriber;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Publications of one connection reach others in the order in which they came (`[MQTT-4.6.0-6]`), also when only some of
 //! them have to wait for the disk.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -14,6 +14,25 @@ pub(super) struct Order {
     first: Cell<u64>,
     /// What waits: for its own time, or for what is before it.
     behind: RefCell<VecDeque<Place>>,
+}
+
+/// The order of a connection, which is not there until something is promised: most connections never publish.
+#[derive(Default)]
+pub(super) struct LazyOrder(OnceCell<Rc<Order>>);
+
+impl LazyOrder {
+    /// The order, if something waits in it.
+    pub(super) fn behind(&self) -> Option<&Order> {
+        self.0
+            .get()
+            .map(|order| &**order)
+            .filter(|order| order.len() > 0)
+    }
+
+    /// Keeps a place.
+    pub(super) fn promise(&self) -> Promise {
+        self.0.get_or_init(Rc::default).promise()
+    }
 }
 
 enum Place {

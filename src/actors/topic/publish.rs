@@ -12,7 +12,7 @@ use super::fan::Fan;
 use super::groups::Member;
 use super::inbox;
 use super::messages::{Hand, Parcel};
-use super::order::{Order, Promise};
+use super::order::{LazyOrder, Promise};
 use super::retained::Turn;
 use super::shard::{Key, Merged, Shard, ShardHandle};
 use super::{Inner, RetainedTable, Topics};
@@ -87,7 +87,7 @@ impl Topics {
         access: &Access,
         publication: Publication,
         from: Option<(ClientNo, u16)>,
-        order: Option<&Rc<Order>>,
+        order: Option<&LazyOrder>,
     ) -> Publishing {
         if is_reserved(&publication.topic) {
             return Publishing::Done(Err(PublishError::Reserved));
@@ -104,7 +104,7 @@ impl Topics {
         &self,
         publication: Publication,
         from: Option<(ClientNo, u16)>,
-        order: Option<&Rc<Order>>,
+        order: Option<&LazyOrder>,
     ) -> Publishing {
         let shard = self.here();
         let publication = Arc::new(if publication.retain {
@@ -134,7 +134,7 @@ impl Topics {
             retain: publication.retain,
             from,
         });
-        let (topics, promise) = (self.clone(), order.map(Order::promise));
+        let (topics, promise) = (self.clone(), order.map(LazyOrder::promise));
         Publishing::Waiting(Box::pin(async move {
             let placed = stored.await;
             let retained = placed.as_ref().ok().and_then(|placed| placed.retained);
@@ -149,12 +149,12 @@ impl Topics {
         shard: Rc<Shard>,
         publication: Arc<Publication>,
         route: Route,
-        order: Option<&Rc<Order>>,
+        order: Option<&LazyOrder>,
     ) {
         if let Some(turn) = &route.turn {
             self.store_unpromised(turn.clone(), publication.clone());
         }
-        let Some(order) = order.filter(|order| order.len() > 0) else {
+        let Some(order) = order.and_then(LazyOrder::behind) else {
             self.reach(&shard, publication, route);
             return;
         };

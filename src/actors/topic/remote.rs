@@ -93,7 +93,13 @@ impl Topics {
         may(access, Action::GetConnection, id)?;
         let connection = match self.inner.clients.get(id) {
             // An error: that worker has ended, and its connections with it.
-            Some(seat) => seat.shard.address.send(Ask(seat.key)).await.ok().flatten(),
+            Some(seat) => seat
+                .shard
+                .address()
+                .send(Ask(seat.key))
+                .await
+                .ok()
+                .flatten(),
             None => None,
         };
         match (connection, self.living(id)) {
@@ -130,7 +136,7 @@ impl Topics {
         may(access, Action::ListSubscriptions, id)?;
         let live = match self.inner.clients.get(id) {
             Some(seat) => {
-                let asked = seat.shard.address.send(ListSubscriptions(seat.key));
+                let asked = seat.shard.address().send(ListSubscriptions(seat.key));
                 asked.await.ok().flatten()
             }
             None => None,
@@ -163,7 +169,7 @@ impl Topics {
         if let Some(Seat { shard, key, .. }) = seat {
             let why = Closing::Administrative(will);
             // An error: that worker has ended, and its connections with it.
-            let _ = shard.address.send(End { which: key, why }).await;
+            let _ = shard.address().send(End { which: key, why }).await;
             self.inner.clients.leave(id, &shard, key);
         }
         match self.living(id).filter(|_| forget) {
@@ -205,7 +211,7 @@ impl Topics {
             publication: Arc::new(publication),
             confirm: confirm.map(|_| tell),
         };
-        let delivered = seat.shard.address.send(deliver).await.ok().flatten();
+        let delivered = seat.shard.address().send(deliver).await.ok().flatten();
         let decision = delivered.ok_or(RemoteError::NotThere)?;
         if !decision.is_allowed() {
             return Err(RemoteError::MayNotReceive(decision));
@@ -229,13 +235,12 @@ impl Topics {
 impl Shard {
     /// What a connection can tell of itself.
     pub(super) fn about(&self, key: Key) -> Option<About> {
-        self.receiver(key)?.0.about()
+        self.subscriber(key)?.link.about()
     }
 
     /// What a connection subscribes to.
     pub(super) fn listed(&self, key: Key) -> Option<Vec<Subscription>> {
-        self.receiver(key)?;
-        Some(self.subscriptions(key))
+        Some(self.subscriber(key)?.subscriptions())
     }
 
     /// Hands one connection a message that it need not subscribe to, if it may receive it.
@@ -245,11 +250,12 @@ impl Shard {
             publication,
             confirm,
         } = deliver;
-        let (link, access) = self.receiver(to)?;
-        let decision = access.decide(Action::Receive, publication.topic.as_str());
+        let subscriber = self.subscriber(to)?;
+        let topic = publication.topic.as_str();
+        let decision = subscriber.access().decide(Action::Receive, topic);
         if decision.is_allowed() {
             let confirm = confirm.map(Confirmation::new);
-            link.deliver(&Delivery {
+            subscriber.link.deliver(&Delivery {
                 qos: publication.qos,
                 fan: Fan::new(publication),
                 retain: false,

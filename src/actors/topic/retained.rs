@@ -341,7 +341,7 @@ mod tests {
     }
 
     fn topics(table: &RetainedTable, filter: &str) -> Vec<String> {
-        let filter = TopicFilter::parse(filter.into()).unwrap();
+        let filter = TopicFilter::parse(filter).unwrap();
         let found = table.matching(&filter, Timestamp(1));
         found
             .iter()

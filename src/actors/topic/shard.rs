@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,9 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actix::Addr;
 
 use super::actor::TopicActor;
+use super::durable::Durable;
 use super::fan::{Closing, Delivery, Fan, Link};
 use super::forward::Forwarder;
 use super::messages::Hand;
+use super::subscriber::Subscriber;
 use super::ticks::{Tick, Ticks};
 use super::trie::Trie;
 use crate::config::limits;
@@ -28,10 +31,13 @@ pub(super) struct Key(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Place(usize);
 
-/// How other workers reach a shard.
+/// How other workers reach a shard. A copy costs a counter: whoever is connected has some.
 #[derive(Debug, Clone)]
-pub(super) struct ShardHandle {
-    pub(super) address: Addr<TopicActor>,
+pub(super) struct ShardHandle(Arc<Way>);
+
+#[derive(Debug)]
+struct Way {
+    address: Addr<TopicActor>,
     counts: Arc<Counts>,
 }
 
@@ -54,7 +60,7 @@ pub(super) struct Shard {
 
 struct State {
     last_key: u64,
-    subscribers: HashMap<Key, Subscriber>,
+    subscribers: HashMap<Key, Rc<Subscriber>>,
     filters: Trie<Entry>,
     /// How many of the filters begin with `$`.
     reserved: usize,
@@ -62,16 +68,6 @@ struct State {
     newest: Tick,
     /// Who gets publications of a topic, as long as nobody's subscription or rights change.
     targets: HashMap<TopicName, Rc<[Target]>>,
-}
-
-/// A connection that may subscribe.
-struct Subscriber {
-    client: ClientId,
-    link: Rc<dyn Link>,
-    access: Access,
-    /// Whether the session has a queue on disk: what it gets with QoS 1 and 2 comes from there.
-    durable: bool,
-    filters: HashMap<TopicFilter, Subscription>,
 }
 
 /// One subscription in the tree.
@@ -88,7 +84,7 @@ pub(super) struct Options {
     pub(super) qos: QoS,
     pub(super) no_local: bool,
     pub(super) retain_as_published: bool,
-    pub(super) id: Option<u32>,
+    pub(super) id: Option<NonZeroU32>,
 }
 
 impl From<&Subscription> for Options {
@@ -97,7 +93,7 @@ impl From<&Subscription> for Options {
             qos: subscription.qos,
             no_local: subscription.no_local,
             retain_as_published: subscription.retain_as_published,
-            id: subscription.id,
+            id: subscription.id.and_then(NonZeroU32::new),
         }
     }
 }
@@ -129,7 +125,7 @@ impl Merged {
         for options in options {
             let (qos, retain) = merged.unwrap_or_default();
             merged = Some((qos.max(options.qos), retain || options.retain_as_published));
-            ids.extend(options.id);
+            ids.extend(options.id.map(NonZeroU32::get));
         }
         ids.sort_unstable();
         merged.map(|(qos, retain_as_published)| Self {
@@ -186,27 +182,32 @@ pub(super) fn is_from(publication: &Publication, client: &ClientId) -> bool {
 impl ShardHandle {
     /// Whether the other is the same shard.
     pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.counts, &other.counts)
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The shard's mailbox.
+    pub(super) fn address(&self) -> &Addr<TopicActor> {
+        &self.0.address
     }
 
     /// Whether it is this shard.
     pub(super) fn is_of(&self, shard: &Shard) -> bool {
-        Arc::ptr_eq(&self.counts, &shard.counts)
+        Arc::ptr_eq(&self.0.counts, &shard.counts)
     }
 
     /// Whether somebody there subscribes to the server's own topics.
     pub(super) fn wants_events(&self) -> bool {
-        self.counts.reserved.load(Ordering::Relaxed) > 0
+        self.0.counts.reserved.load(Ordering::Relaxed) > 0
     }
 
     /// What tells it from other shards.
     pub(super) fn place(&self) -> Place {
-        Place(Arc::as_ptr(&self.counts) as usize)
+        Place(Arc::as_ptr(&self.0) as usize)
     }
 
     /// Whether somebody there subscribes to anything.
     pub(super) fn has_subscriptions(&self) -> bool {
-        self.counts.subscriptions.load(Ordering::Relaxed) > 0
+        self.0.counts.subscriptions.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -220,10 +221,10 @@ impl Shard {
     }
 
     pub(super) fn handle(&self, address: Addr<TopicActor>) -> ShardHandle {
-        ShardHandle {
+        ShardHandle(Arc::new(Way {
             address,
             counts: self.counts.clone(),
-        }
+        }))
     }
 
     pub(super) fn attach(
@@ -231,20 +232,14 @@ impl Shard {
         client: ClientId,
         link: Rc<dyn Link>,
         access: Access,
-        durable: bool,
-    ) -> Key {
+        durable: Option<Arc<Durable>>,
+    ) -> Rc<Subscriber> {
         let mut state = self.state.borrow_mut();
         state.last_key += 1;
         let key = Key(state.last_key);
-        let subscriber = Subscriber {
-            client,
-            link,
-            access,
-            durable,
-            filters: HashMap::new(),
-        };
-        state.subscribers.insert(key, subscriber);
-        key
+        let subscriber = Rc::new(Subscriber::new(key, client, link, access, durable));
+        state.subscribers.insert(key, subscriber.clone());
+        subscriber
     }
 
     /// The connection is gone: it gets nothing any more. `false` if it was gone already.
@@ -253,8 +248,11 @@ impl Shard {
         let Some(subscriber) = state.subscribers.remove(&key) else {
             return false;
         };
-        for filter in subscriber.filters.keys().filter(|f| f.group().is_none()) {
-            state.remove_entry(filter, key);
+        // There may be somebody who still holds it: it subscribes to nothing from now on.
+        for subscription in subscriber.take() {
+            if subscription.filter.group().is_none() {
+                state.remove_entry(&subscription.filter, key);
+            }
         }
         self.count(&state);
         true
@@ -262,35 +260,25 @@ impl Shard {
 
     /// Ends a connection from outside.
     pub(super) fn end(&self, key: Key, why: Closing) {
-        let link = self.link(key);
-        if let Some(link) = link {
-            link.close(why);
+        if let Some(subscriber) = self.subscriber(key) {
+            subscriber.link.close(why);
         }
     }
 
-    /// A connection, and what it may do.
-    pub(super) fn receiver(&self, key: Key) -> Option<(Rc<dyn Link>, Access)> {
-        let state = self.state.borrow();
-        let subscriber = state.subscribers.get(&key)?;
-        Some((subscriber.link.clone(), subscriber.access.clone()))
-    }
-
-    fn link(&self, key: Key) -> Option<Rc<dyn Link>> {
-        let state = self.state.borrow();
-        state
-            .subscribers
-            .get(&key)
-            .map(|subscriber| subscriber.link.clone())
+    /// A connection, if it is there.
+    pub(super) fn subscriber(&self, key: Key) -> Option<Rc<Subscriber>> {
+        self.state.borrow().subscribers.get(&key).cloned()
     }
 
     /// Adds a subscription, or replaces the one of the same filter. Says when it was made, if it is new.
     pub(super) fn subscribe(
         &self,
-        key: Key,
+        subscriber: &Subscriber,
         subscription: &Subscription,
         ticks: &Ticks,
     ) -> Option<Tick> {
         let mut state = self.state.borrow_mut();
+        let key = subscriber.key;
         if !state.subscribers.contains_key(&key) {
             return None;
         }
@@ -299,13 +287,10 @@ impl Shard {
         self.counts.subscriptions.store(more, Ordering::Relaxed);
         let made = ticks.next();
         let filter = &subscription.filter;
-        let subscriber = state.subscribers.get_mut(&key)?;
-        let old = subscriber
-            .filters
-            .insert(filter.clone(), subscription.clone());
+        let is_new = subscriber.add(subscription);
         if filter.group().is_none() {
             let mut since = made;
-            if old.is_some() {
+            if !is_new {
                 // What was published before this is still on its way to it (`[MQTT-3.8.4-4]`).
                 since = state.since(filter, key).unwrap_or(made);
                 state.remove_entry(filter, key);
@@ -321,48 +306,24 @@ impl Shard {
             state.forget_targets(filter);
         }
         self.count(&state);
-        old.is_none().then_some(made)
+        is_new.then_some(made)
     }
 
     /// Removes a subscription; `false` if there was none.
-    pub(super) fn unsubscribe(&self, key: Key, filter: &TopicFilter) -> bool {
+    pub(super) fn unsubscribe(&self, subscriber: &Subscriber, filter: &TopicFilter) -> bool {
         let mut state = self.state.borrow_mut();
-        let removed = state
-            .subscribers
-            .get_mut(&key)
-            .and_then(|subscriber| subscriber.filters.remove(filter));
-        if removed.is_some() && filter.group().is_none() {
-            state.remove_entry(filter, key);
+        let removed = subscriber.remove(filter);
+        if removed && filter.group().is_none() {
+            state.remove_entry(filter, subscriber.key);
         }
         self.count(&state);
-        removed.is_some()
-    }
-
-    /// The connection's subscriptions.
-    pub(super) fn subscriptions(&self, key: Key) -> Vec<Subscription> {
-        let state = self.state.borrow();
-        let subscriber = state.subscribers.get(&key);
-        subscriber.map_or_else(Vec::new, |subscriber| {
-            subscriber.filters.values().cloned().collect()
-        })
-    }
-
-    /// Whether the connection may have this subscription beside those it has, of which there may be `most`.
-    pub(super) fn has_room(&self, key: Key, filter: &TopicFilter, most: usize) -> bool {
-        let state = self.state.borrow();
-        let subscriber = state.subscribers.get(&key);
-        subscriber.is_some_and(|subscriber| {
-            subscriber.filters.len() < most || subscriber.filters.contains_key(filter)
-        })
+        removed
     }
 
     /// What the connection may do has changed.
-    pub(super) fn set_access(&self, key: Key, access: Access) {
-        let mut state = self.state.borrow_mut();
-        if let Some(subscriber) = state.subscribers.get_mut(&key) {
-            subscriber.access = access;
-            state.targets.clear();
-        }
+    pub(super) fn set_access(&self, subscriber: &Subscriber, access: Access) {
+        subscriber.set_access(access);
+        self.state.borrow_mut().targets.clear();
     }
 
     fn count(&self, state: &State) {
@@ -392,8 +353,8 @@ impl Shard {
 
     /// Hands a publication to one connection.
     pub(super) fn hand(&self, hand: Hand) {
-        if let Some(link) = self.link(hand.to) {
-            link.deliver(&Delivery {
+        if let Some(subscriber) = self.subscriber(hand.to) {
+            subscriber.link.deliver(&Delivery {
                 fan: hand.fan,
                 qos: hand.qos,
                 retain: hand.retain,
@@ -472,7 +433,7 @@ impl State {
 
     fn target(&self, topic: &TopicName, entries: &[Entry]) -> Option<Target> {
         let subscriber = self.subscribers.get(&entries.first()?.key)?;
-        if !subscriber.access.allows(Action::Receive, topic.as_str()) {
+        if !subscriber.access().allows(Action::Receive, topic.as_str()) {
             return None;
         }
         let options = || entries.iter().map(|entry| entry.options);
@@ -482,7 +443,7 @@ impl State {
         });
         Some(Target {
             link: subscriber.link.clone(),
-            durable: subscriber.durable,
+            durable: subscriber.durable.is_some(),
             all: Merged::of(options())?,
             own,
         })

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::attached::{Attached, Seating};
+use super::attached::Attached;
 use super::durable::Durable;
 use super::fan::{Delivery, Fan};
 use super::groups::Member;
@@ -36,6 +36,9 @@ pub enum SubscribeError {
     /// Nothing is published there for clients.
     #[error("the topic is reserved")]
     Reserved,
+    /// The connection has ended meanwhile.
+    #[error("the connection is over")]
+    Gone,
     /// The client has as many subscriptions as it may.
     #[error("too many subscriptions")]
     TooMany,
@@ -120,7 +123,7 @@ impl Attached {
     }
 
     async fn store_subscriptions(&self) -> Result<(), StoreError> {
-        let Some(durable) = &self.seating.durable else {
+        let Some(durable) = self.durable() else {
             return Ok(());
         };
         let record = durable.state().record.clone();
@@ -130,6 +133,9 @@ impl Attached {
     /// Says when the subscription was made, if it is new.
     fn add(&self, subscription: &Subscription) -> Result<Option<Since>, SubscribeError> {
         let filter = &subscription.filter;
+        if self.is_detached() {
+            return Err(SubscribeError::Gone);
+        }
         if let Some(refused) = refused(filter) {
             return Err(refused);
         }
@@ -137,8 +143,8 @@ impl Attached {
         if !decision.is_allowed() {
             return Err(SubscribeError::NotAllowed(decision));
         }
-        let (shard, key) = (&self.seating.shard, self.seating.key);
-        if !shard.has_room(key, filter, self.topics.inner.settings.max_subscriptions) {
+        let most = self.topics.inner.settings.max_subscriptions;
+        if !self.subscriber.has_room(filter, most) {
             metrics::counter!("fanfare_mqtt_refused_total", "reason" => "subscriptions")
                 .increment(1);
             return Err(SubscribeError::TooMany);
@@ -149,20 +155,16 @@ impl Attached {
         let Inner {
             durables, ticks, ..
         } = &*self.topics.inner;
-        let durable = self.seating.durable.as_ref();
+        let durable = self.durable();
         let queued = durable.map(|durable| durables.subscribe(durable, subscription, ticks));
         self.join(subscription);
-        let live = shard.subscribe(key, subscription, ticks);
+        let live = self.shard.subscribe(&self.subscriber, subscription, ticks);
         Ok(live.map(|live| Since { live, queued }))
     }
 
     fn join(&self, subscription: &Subscription) {
-        let seat = (
-            self.seating.handle.clone(),
-            self.seating.key,
-            self.access().clone(),
-        );
-        let (id, durable) = (&self.seating.id, self.seating.durable.clone());
+        let seat = (self.handle(), self.subscriber.key, self.access().clone());
+        let (id, durable) = (self.client(), self.durable().cloned());
         self.topics
             .join_group(subscription, id, Some(seat), durable);
     }
@@ -170,13 +172,13 @@ impl Attached {
     /// `true` if there was a subscription.
     fn remove(&self, filter: &TopicFilter) -> bool {
         self.inboxes.borrow_mut().remove(filter);
-        if let Some(durable) = &self.seating.durable {
+        if let Some(durable) = self.durable() {
             self.topics.inner.durables.unsubscribe(durable, filter);
         }
         if filter.group().is_some() {
-            self.topics.inner.groups.leave(filter, &self.seating.id);
+            self.topics.inner.groups.leave(filter, self.client());
         }
-        self.seating.shard.unsubscribe(self.seating.key, filter)
+        self.shard.unsubscribe(&self.subscriber, filter)
     }
 
     /// From now on the connection reads the queue of a session.
@@ -193,7 +195,7 @@ impl Attached {
             asked.filter.filter().into(),
             asked.qos,
             asked.id,
-            self.seating.link.clone(),
+            self.subscriber.link.clone(),
         );
         self.inboxes
             .borrow_mut()
@@ -203,13 +205,13 @@ impl Attached {
 
     /// The subscriptions that an earlier connection left. Those that the client may not have any more end.
     pub(super) fn take_up_subscriptions(&self) {
-        let Some(durable) = &self.seating.durable else {
+        let Some(durable) = self.durable() else {
             return;
         };
         let subscriptions = durable.state().record.subscriptions.clone();
         for subscription in subscriptions {
             if let Err(error) = self.add(&subscription) {
-                tracing::debug!(client = ?self.seating.id, %error, "a subscription was not taken up");
+                tracing::debug!(client = ?self.client(), %error, "a subscription was not taken up");
                 self.remove(&subscription.filter);
             }
         }
@@ -217,14 +219,12 @@ impl Attached {
 
     /// What the client may do has changed: subscriptions that it may not have any more end.
     pub fn set_access(&self, access: Access) {
-        self.access.replace(access.clone());
-        let Seating { shard, key, .. } = &self.seating;
-        shard.set_access(*key, access.clone());
-        if let Some(durable) = &self.seating.durable {
+        self.shard.set_access(&self.subscriber, access.clone());
+        if let Some(durable) = self.durable() {
             durable.state().access = Some(access.clone());
         }
         let mut ended = false;
-        for subscription in shard.subscriptions(*key) {
+        for subscription in self.subscriber.subscriptions() {
             let filter = &subscription.filter;
             if access.allows(Action::Subscribe, filter.filter()) {
                 self.join(&subscription);
@@ -232,7 +232,7 @@ impl Attached {
                 ended |= self.remove(filter);
             }
         }
-        if ended && let Some(durable) = &self.seating.durable {
+        if ended && let Some(durable) = self.durable() {
             self.topics.save(durable.state().record.clone());
         }
     }
@@ -267,13 +267,13 @@ impl Attached {
                 since.is_none_or(|since| !since.brings(kept, qos))
                     && access.allows(Action::Receive, publication.topic.as_str())
                     && rights.stand(publication)
-                    && !(subscription.no_local && is_from(publication, &self.seating.id))
+                    && !(subscription.no_local && is_from(publication, self.client()))
             });
         }
         let mut deliveries = Vec::new();
         for Kept { publication, .. } in found {
             let qos = subscription.qos.min(publication.qos);
-            match &self.seating.durable {
+            match self.durable() {
                 Some(durable) if qos != QoS::AtMostOnce => {
                     self.queue_retained(durable, publication, qos, subscription.id)
                         .await;
@@ -314,8 +314,9 @@ impl Attached {
         match self.topics.store().publish(publish).await {
             Ok(placed) => {
                 if let Some(Some(ordinal)) = placed.places.first() {
-                    let (shard, fan) = (&self.seating.shard, Fan::new(publication));
-                    self.topics.tell(shard, durable, &recipient, &fan, *ordinal);
+                    let fan = Fan::new(publication);
+                    self.topics
+                        .tell(&self.shard, durable, &recipient, &fan, *ordinal);
                 }
             }
             Err(error) => tracing::warn!(%error, "a retained message was not queued"),

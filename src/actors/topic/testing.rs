@@ -35,7 +35,7 @@ pub(super) fn publication(topic: &str, payload: &str) -> Publication {
 
 pub(super) fn subscription(filter: &str, qos: QoS) -> Subscription {
     Subscription {
-        filter: TopicFilter::parse(filter.into()).unwrap(),
+        filter: TopicFilter::parse(filter).unwrap(),
         qos,
         no_local: false,
         retain_as_published: false,

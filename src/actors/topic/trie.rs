@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use smallvec::SmallVec;
+
 use crate::domain::topic::{Hash, TopicFilter, TopicName};
 
 /// Entries by topic filter. A filter's group, if it is shared, is not part of its place.
@@ -12,12 +14,19 @@ pub(super) struct Trie<T> {
     hash: Hash,
 }
 
+/// Many nodes are the last level of one client's own topic, so a leaf with one entry has no memory beside its own.
 #[derive(Debug)]
 struct Node<T> {
+    /// Entries whose filter ends here.
+    here: SmallVec<[T; 1]>,
+    /// What is below, if anything is.
+    below: Option<Box<Below<T>>>,
+}
+
+#[derive(Debug)]
+struct Below<T> {
     /// By the next level's text; `+` is among them.
     children: HashMap<Box<str>, Node<T>>,
-    /// Entries whose filter ends here.
-    here: Vec<T>,
     /// Entries whose filter goes on with `#`.
     rest: Vec<T>,
 }
@@ -25,8 +34,16 @@ struct Node<T> {
 impl<T> Default for Node<T> {
     fn default() -> Self {
         Self {
+            here: SmallVec::new(),
+            below: None,
+        }
+    }
+}
+
+impl<T> Default for Below<T> {
+    fn default() -> Self {
+        Self {
             children: HashMap::new(),
-            here: Vec::new(),
             rest: Vec::new(),
         }
     }
@@ -51,14 +68,15 @@ impl<T> Trie<T> {
         let mut node = &mut self.root;
         self.len += 1;
         for level in filter.levels() {
+            let below = node.below.get_or_insert_default();
             if level == "#" {
-                node.rest.push(entry);
+                below.rest.push(entry);
                 return;
             }
-            if !node.children.contains_key(level) {
-                node.children.insert(level.into(), Node::default());
+            if !below.children.contains_key(level) {
+                below.children.insert(level.into(), Node::default());
             }
-            node = node.children.get_mut(level).expect("just inserted");
+            node = below.children.get_mut(level).expect("just inserted");
         }
         node.here.push(entry);
     }
@@ -79,10 +97,11 @@ impl<T> Trie<T> {
     pub(super) fn find(&self, filter: &TopicFilter, is_it: impl Fn(&T) -> bool) -> Option<&T> {
         let mut node = &self.root;
         for level in filter.levels() {
+            let below = node.below.as_ref()?;
             if level == "#" {
-                return node.rest.iter().find(|entry| is_it(entry));
+                return below.rest.iter().find(|entry| is_it(entry));
             }
-            node = node.children.get(level)?;
+            node = below.children.get(level)?;
         }
         node.here.iter().find(|entry| is_it(entry))
     }
@@ -95,7 +114,7 @@ impl<T> Trie<T> {
         let levels: Vec<&str> = topic.levels().collect();
         if topic.is_reserved() {
             // A wildcard in the first level matches no reserved topic.
-            if let Some(child) = self.root.children.get(levels[0]) {
+            if let Some(child) = self.root.child(levels[0]) {
                 matching(child, &levels[1..], self.hash, each);
             }
             return;
@@ -105,43 +124,60 @@ impl<T> Trie<T> {
 }
 
 fn remove<T>(node: &mut Node<T>, levels: &[&str], is_it: &mut impl FnMut(&T) -> bool) -> usize {
-    let entries = match levels {
-        [] => &mut node.here,
-        ["#"] => &mut node.rest,
-        [level, deeper @ ..] => {
-            let Some(child) = node.children.get_mut(*level) else {
-                return 0;
-            };
-            let removed = remove(child, deeper, is_it);
-            if child.is_empty() {
-                node.children.remove(*level);
-            }
-            return removed;
-        }
+    let [level, deeper @ ..] = levels else {
+        let before = node.here.len();
+        node.here.retain(|entry| !is_it(entry));
+        return before - node.here.len();
     };
-    let before = entries.len();
-    entries.retain(|entry| !is_it(entry));
-    before - entries.len()
+    let Some(below) = &mut node.below else {
+        return 0;
+    };
+    let removed = if *level == "#" {
+        let before = below.rest.len();
+        below.rest.retain(|entry| !is_it(entry));
+        before - below.rest.len()
+    } else {
+        let Some(child) = below.children.get_mut(*level) else {
+            return 0;
+        };
+        let removed = remove(child, deeper, is_it);
+        if child.is_empty() {
+            below.children.remove(*level);
+        }
+        removed
+    };
+    if below.children.is_empty() && below.rest.is_empty() {
+        node.below = None;
+    }
+    removed
 }
 
 impl<T> Node<T> {
     fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.here.is_empty() && self.rest.is_empty()
+        self.here.is_empty() && self.below.is_none()
+    }
+
+    fn child(&self, level: &str) -> Option<&Self> {
+        self.below.as_ref()?.children.get(level)
     }
 }
 
 fn matching<'a, T>(node: &'a Node<T>, levels: &[&str], hash: Hash, each: &mut impl FnMut(&'a T)) {
-    if !levels.is_empty() || hash == Hash::WithParent {
-        node.rest.iter().for_each(&mut *each);
+    let below = node.below.as_ref();
+    if let Some(below) = below
+        && (!levels.is_empty() || hash == Hash::WithParent)
+    {
+        below.rest.iter().for_each(&mut *each);
     }
     let Some((level, deeper)) = levels.split_first() else {
         node.here.iter().for_each(each);
         return;
     };
-    if let Some(child) = node.children.get(*level) {
+    let Some(below) = below else { return };
+    if let Some(child) = below.children.get(*level) {
         matching(child, deeper, hash, each);
     }
-    if let Some(child) = node.children.get("+") {
+    if let Some(child) = below.children.get("+") {
         matching(child, deeper, hash, each);
     }
 }
@@ -153,7 +189,7 @@ mod tests {
     use super::*;
 
     fn filter(text: &str) -> TopicFilter {
-        TopicFilter::parse(text.into()).unwrap()
+        TopicFilter::parse(text).unwrap()
     }
 
     fn topic(text: &str) -> TopicName {

@@ -17,9 +17,9 @@ pub struct WindowLimits {
     /// Messages in flight: the lesser of the client's Receive Maximum and the server's own bound.
     pub in_flight: u16,
     /// Messages that may wait in memory.
-    pub waiting: usize,
+    pub waiting: u32,
     /// Bytes that may wait in memory.
-    pub waiting_bytes: usize,
+    pub waiting_bytes: u32,
 }
 
 /// More would wait than may.
@@ -112,8 +112,9 @@ impl Window {
     pub(super) fn push(&mut self, delivery: Delivery, again: Again) -> Result<(), Overflow> {
         let bytes = size(&delivery);
         // One message always finds room: a client that takes it is not slow.
-        if self.waiting.len() >= self.limits.waiting
-            || !self.waiting.is_empty() && self.waiting_bytes + bytes > self.limits.waiting_bytes
+        if self.waiting.len() >= self.limits.waiting as usize
+            || !self.waiting.is_empty()
+                && self.waiting_bytes + bytes > self.limits.waiting_bytes as usize
         {
             return Err(Overflow);
         }

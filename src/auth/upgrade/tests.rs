@@ -446,7 +446,7 @@ async fn configured(given: &Given) -> [Principal; 4] {
         given.principal(&given.guest(None).unwrap()),
         given.principal(&role.unwrap()),
         login.await.unwrap(),
-        given.authenticator.anonymous().unwrap(),
+        Principal::clone(&given.authenticator.anonymous().unwrap()),
     ]
 }
 

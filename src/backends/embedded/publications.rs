@@ -256,7 +256,7 @@ impl<'a> SubscriptionRow<'a> {
 
     fn subscription(&self) -> Result<Subscription, StoreError> {
         Ok(Subscription {
-            filter: TopicFilter::parse(self.filter.into()).map_err(corrupt)?,
+            filter: TopicFilter::parse(self.filter).map_err(corrupt)?,
             qos: qos(self.qos)?,
             no_local: self.no_local,
             retain_as_published: self.retain_as_published,

@@ -419,7 +419,7 @@ pub(crate) fn publication(topic: u8, mark: u64) -> Publication {
 
 /// A record in which everything is set that can be, one way or another.
 pub(crate) fn record(client: u8, step: u64) -> ClientRecord {
-    let filter = |text: &str| TopicFilter::parse(text.into()).expect("valid");
+    let filter = |text: &str| TopicFilter::parse(text).expect("valid");
     let subscription = |text: &str, retain_handling, id| Subscription {
         filter: filter(text),
         qos: QoS::AtLeastOnce,

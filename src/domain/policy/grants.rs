@@ -21,7 +21,7 @@ impl Grants {
         match action {
             Action::Connect => is_plain(resource),
             Action::Subscribe => {
-                let Ok(asked) = TopicFilter::parse(resource.into()) else {
+                let Ok(asked) = TopicFilter::parse(resource) else {
                     return false;
                 };
                 self.all().any(|granted| covers(granted, &asked))
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn filter(text: &str) -> TopicFilter {
-        TopicFilter::parse(text.into()).unwrap()
+        TopicFilter::parse(text).unwrap()
     }
 
     #[track_caller]

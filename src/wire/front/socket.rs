@@ -18,44 +18,46 @@ use tokio::net::TcpStream;
 const TLS_AHEAD_BYTES: usize = 32 * 1024;
 
 /// A connection, plain or in TLS.
-pub struct Socket {
-    peer: Option<SocketAddr>,
-    stream: Stream,
-}
+pub struct Socket(RefCell<Stream>);
 
 enum Stream {
-    Tcp(RefCell<TcpStream>),
+    Tcp(TcpStream),
     // Boxed, so that the many plain ones stay small.
-    Tls(Box<RefCell<TlsStream<TcpStream>>>),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// It was closed here.
+    Closed,
+}
+
+/// What becomes of a call on a socket that was closed.
+fn closed() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self {
-            peer: stream.peer_addr().ok(),
-            stream: Stream::Tcp(RefCell::new(stream)),
-        }
+        Self(RefCell::new(Stream::Tcp(stream)))
     }
 }
 
 impl From<TlsStream<TcpStream>> for Socket {
     fn from(stream: TlsStream<TcpStream>) -> Self {
-        Self {
-            peer: stream.get_ref().0.peer_addr().ok(),
-            stream: Stream::Tls(Box::new(RefCell::new(stream))),
-        }
+        Self(RefCell::new(Stream::Tls(Box::new(stream))))
     }
 }
 
 impl Socket {
-    /// Who is at the other end; `None` if it had gone before it was looked at.
+    /// Who is at the other end, as the system says; `None` if it has gone.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        match &*self.0.borrow() {
+            Stream::Tcp(tcp) => tcp.peer_addr().ok(),
+            Stream::Tls(tls) => tls.get_ref().0.peer_addr().ok(),
+            Stream::Closed => None,
+        }
     }
 
     /// Whether it is in TLS.
     pub fn is_tls(&self) -> bool {
-        matches!(self.stream, Stream::Tls(_))
+        matches!(*self.0.borrow(), Stream::Tls(_))
     }
 
     /// Reads what is there; 0 is the end.
@@ -63,19 +65,20 @@ impl Socket {
     /// # Errors
     /// What the system says, and for TLS also a broken record or an end without farewell.
     pub fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        match &self.stream {
+        match &mut *self.0.borrow_mut() {
             Stream::Tcp(tcp) => {
                 let mut into = ReadBuf::new(into);
-                ready!(Pin::new(&mut *tcp.borrow_mut()).poll_read(cx, &mut into))?;
+                ready!(Pin::new(tcp).poll_read(cx, &mut into))?;
                 Poll::Ready(Ok(into.filled().len()))
             }
             Stream::Tls(tls) => loop {
-                match read_tls(&mut tls.borrow_mut(), into) {
+                match read_tls(tls, into) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     done => return Poll::Ready(done),
                 }
-                ready!(tls.borrow().get_ref().0.poll_read_ready(cx))?;
+                ready!(tls.get_ref().0.poll_read_ready(cx))?;
             },
+            Stream::Closed => Poll::Ready(Err(closed())),
         }
     }
 
@@ -84,12 +87,13 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` if there is no room, in which case nothing was taken; else what the system says.
     pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &self.stream {
+        match &mut *self.0.borrow_mut() {
             Stream::Tcp(tcp) => match parts {
-                [part] => tcp.borrow().try_write(part),
-                parts => tcp.borrow().try_write_vectored(parts),
+                [part] => tcp.try_write(part),
+                parts => tcp.try_write_vectored(parts),
             },
-            Stream::Tls(tls) => write_tls(&mut tls.borrow_mut(), parts),
+            Stream::Tls(tls) => write_tls(tls, parts),
+            Stream::Closed => Err(closed()),
         }
     }
 
@@ -98,9 +102,10 @@ impl Socket {
     /// # Errors
     /// What the system says, but not `WouldBlock`.
     pub fn try_flush(&self) -> io::Result<bool> {
-        match &self.stream {
+        match &mut *self.0.borrow_mut() {
             Stream::Tcp(_) => Ok(true),
-            Stream::Tls(tls) => send_records(&mut tls.borrow_mut()),
+            Stream::Tls(tls) => send_records(tls),
+            Stream::Closed => Err(closed()),
         }
     }
 
@@ -109,24 +114,30 @@ impl Socket {
     /// # Errors
     /// What the system says.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.stream {
-            Stream::Tcp(tcp) => tcp.borrow().poll_write_ready(cx),
-            Stream::Tls(tls) => tls.borrow().get_ref().0.poll_write_ready(cx),
+        match &*self.0.borrow() {
+            Stream::Tcp(tcp) => tcp.poll_write_ready(cx),
+            Stream::Tls(tls) => tls.get_ref().0.poll_write_ready(cx),
+            Stream::Closed => Poll::Ready(Err(closed())),
         }
     }
 
     /// Says that nothing more will be sent. What the peer still sends can be read.
     pub fn finish(&self) {
         // The connection is at its end either way, so there is nothing to be done about an error.
-        match &self.stream {
-            Stream::Tcp(tcp) => finish_tcp(&tcp.borrow()),
+        match &mut *self.0.borrow_mut() {
+            Stream::Tcp(tcp) => finish_tcp(tcp),
             Stream::Tls(tls) => {
-                let mut tls = tls.borrow_mut();
                 tls.get_mut().1.send_close_notify();
-                let _ = send_records(&mut tls);
+                let _ = send_records(tls);
                 finish_tcp(tls.get_ref().0);
             }
+            Stream::Closed => {}
         }
+    }
+
+    /// Lets go of the connection. From now on there are only errors.
+    pub fn close(&self) {
+        self.0.replace(Stream::Closed);
     }
 }
 

@@ -72,7 +72,7 @@ impl MqttDoor {
         let (mqtt, transports) = (self.mqtt.clone(), self.transports.clone());
         Ok(Box::new(move |socket, first| {
             transports.websocket(socket, first, |outbox| {
-                Reader(Link::new(mqtt, outbox, true, admitted))
+                Reader(Link::new(mqtt, outbox, true, admitted.map(Arc::new)))
             });
         }))
     }

@@ -12,7 +12,7 @@ pub(super) struct Heads {
     most_bytes: u64,
     /// The head so far: at most two bytes, eight of length and four of mask.
     head: [u8; 14],
-    have: usize,
+    have: u8,
     /// Bytes of the frame that are still to come.
     rest: u64,
 }
@@ -45,7 +45,7 @@ impl Heads {
                 bytes = &bytes[now..];
                 continue;
             }
-            self.head[self.have] = bytes[0];
+            self.head[usize::from(self.have)] = bytes[0];
             self.have += 1;
             bytes = &bytes[1..];
             if self.have == self.head_bytes() {
@@ -60,7 +60,7 @@ impl Heads {
     }
 
     /// How long the head is, as far as it is known.
-    fn head_bytes(&self) -> usize {
+    fn head_bytes(&self) -> u8 {
         if self.have < 2 {
             return 2;
         }

@@ -5,8 +5,7 @@
 //! until it does, within a bound that counts every byte.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -37,22 +36,27 @@ pub struct Outbox(pub(super) Rc<Line>);
 
 /// What an outbox, its transport and its worker share.
 pub(super) struct Line {
-    socket: RefCell<Option<Socket>>,
-    peer: Option<SocketAddr>,
+    socket: Socket,
     queue: RefCell<Queue>,
-    flags: Cell<u16>,
     waker: Cell<Option<Waker>>,
-    limit_bytes: usize,
     worker: Rc<Worker>,
+    /// A `SocketAddr` takes half as much again.
+    peer: Option<(IpAddr, u16)>,
+    flags: Cell<u16>,
+    limit_bytes: u32,
     /// Where the worker keeps it.
-    pub(super) slot: Cell<usize>,
-    /// In the worker's ticks: when the link wants to be called, when the last byte came, when closing has lasted too long.
+    pub(super) slot: Cell<u32>,
+    /// In the worker's ticks: when the link wants to be called, or when closing has lasted too long; when the last byte came;
+    /// since when the socket takes nothing.
     alarm: Cell<u32>,
     heard: Cell<u32>,
-    close_by: Cell<u32>,
+    blocked: Cell<u32>,
     /// Ticks without a byte after which a WebSocket is pinged; 0: never.
     ping_after: u32,
 }
+
+// With its counters, one of mimalloc's sizes: there is one for each of many connections that do nothing.
+const _: () = assert!(size_of::<Line>() + 2 * size_of::<usize>() <= 192);
 
 const NEVER: u32 = u32::MAX;
 
@@ -94,16 +98,16 @@ impl Outbox {
             Framing::WebSocket => Worker::ticks(ping_after).max(1),
         };
         Self(Rc::new(Line {
-            peer: socket.peer(),
-            socket: RefCell::new(Some(socket)),
+            peer: socket.peer().map(|peer| (peer.ip(), peer.port())),
+            socket,
             queue: RefCell::new(Queue::new(framing)),
             flags: Cell::new(0),
             waker: Cell::new(None),
-            limit_bytes,
-            slot: Cell::new(usize::MAX),
+            limit_bytes: u32::try_from(limit_bytes).unwrap_or(u32::MAX),
+            slot: Cell::new(u32::MAX),
             alarm: Cell::new(NEVER),
             heard: Cell::new(worker.now()),
-            close_by: Cell::new(NEVER),
+            blocked: Cell::new(0),
             ping_after,
             worker,
         }))
@@ -157,6 +161,13 @@ impl Outbox {
         self.0.has(BLOCKED)
     }
 
+    /// How long the socket has taken no more, to half a second; `None` if it does.
+    pub fn blocked_for(&self) -> Option<Duration> {
+        let line = &self.0;
+        let ticks = line.worker.now().saturating_sub(line.blocked.get());
+        line.has(BLOCKED).then(|| Worker::duration(ticks))
+    }
+
     /// Closes the connection when what waits has left, or has not after a few seconds. Nothing can be pushed any more.
     pub fn close(&self, why: Close) {
         let line = &self.0;
@@ -167,8 +178,7 @@ impl Outbox {
         line.queue.borrow_mut().close(why);
         line.worker.count_close(why);
         let patience = Worker::ticks(limits::CLOSE_PATIENCE);
-        line.close_by
-            .set(line.worker.now().saturating_add(patience));
+        line.alarm.set(line.worker.now().saturating_add(patience));
         line.soil();
         line.wake();
     }
@@ -195,9 +205,12 @@ impl Outbox {
     }
 
     /// When to call [`Receive::tick`](super::transport::Receive::tick); there is one alarm, and `None` turns it off.
+    /// Once the connection is being closed there is none.
     pub fn set_alarm(&self, at: Option<Instant>) {
-        let at = at.map_or(NEVER, |at| self.0.worker.tick_of(at));
-        self.0.alarm.set(at);
+        if !self.0.has(CLOSING) {
+            let at = at.map_or(NEVER, |at| self.0.worker.tick_of(at));
+            self.0.alarm.set(at);
+        }
     }
 
     /// How long nothing has come from the client, to half a second. Whatever it sends counts, a WebSocket's pong, too.
@@ -216,7 +229,7 @@ impl Outbox {
 
     /// The client's address.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.0.peer
+        self.0.peer.map(SocketAddr::from)
     }
 
     /// Adds a WebSocket control frame, which goes before the data that waits.
@@ -259,7 +272,7 @@ impl Line {
         if self.has(CLOSING | BROKEN | ENDED | SILENT) {
             return Err(Refused::Gone);
         }
-        let fits = || self.queue.borrow().bytes() + bytes <= self.limit_bytes;
+        let fits = || self.queue.borrow().bytes() + bytes <= self.limit_bytes as usize;
         if fits() {
             return Ok(());
         }
@@ -290,11 +303,10 @@ impl Line {
 
     /// Writes what the socket takes.
     fn flush(&self) {
-        let socket = self.socket.borrow();
-        let Some(socket) = socket.as_ref().filter(|_| !self.has(BROKEN)) else {
+        if self.has(BROKEN) {
             return;
-        };
-        let written = self.queue.borrow_mut().write(socket, &self.worker);
+        }
+        let written = self.queue.borrow_mut().write(&self.socket, &self.worker);
         match written {
             Ok(true) => {
                 if self.take(BLOCKED) != 0 {
@@ -307,6 +319,7 @@ impl Line {
             Ok(false) => {
                 if !self.has(BLOCKED) {
                     self.set(BLOCKED);
+                    self.blocked.set(self.worker.now());
                     self.wake();
                 }
             }
@@ -331,11 +344,7 @@ impl Line {
     /// Writes on if the socket takes bytes again.
     pub(super) fn poll_unblock(&self, cx: &mut Context<'_>) {
         while self.has(BLOCKED) && !self.has(BROKEN) {
-            let ready = match self.socket.borrow().as_ref() {
-                Some(socket) => socket.poll_writable(cx),
-                None => return,
-            };
-            match ready {
+            match self.socket.poll_writable(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => self.flush(),
                 Poll::Ready(Err(_)) => self.set(BROKEN),
@@ -375,11 +384,7 @@ impl Line {
     ) -> Poll<Option<T>> {
         let mut scratch = self.worker.scratch();
         let most = most.min(scratch.len());
-        let read = match self.socket.borrow().as_ref() {
-            Some(socket) => ready!(socket.poll_read(cx, &mut scratch[..most])),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
-        let end = match read {
+        let end = match ready!(self.socket.poll_read(cx, &mut scratch[..most])) {
             Ok(0) => ENDED,
             Err(_) => BROKEN,
             Ok(read) => {
@@ -413,9 +418,7 @@ impl Line {
             }
             if !self.has(FINISHED | BLOCKED | DIRTY) && self.queue.borrow().is_sent() {
                 self.set(FINISHED);
-                if let Some(socket) = self.socket.borrow().as_ref() {
-                    socket.finish();
-                }
+                self.socket.finish();
             }
             let _ = ready!(self.poll_read(cx, usize::MAX, |_| ()));
         }
@@ -424,7 +427,7 @@ impl Line {
     /// Lets go of the socket.
     pub(super) fn end(&self) {
         self.set(BROKEN);
-        self.socket.take();
+        self.socket.close();
         self.queue.borrow_mut().clear();
     }
 
@@ -437,12 +440,8 @@ impl Line {
     pub(super) fn tick(self: &Rc<Self>, now: u32) {
         if now >= self.alarm.get() {
             self.alarm.set(NEVER);
-            self.signal(ALARM);
-        }
-        if now >= self.close_by.get() {
-            self.close_by.set(NEVER);
-            self.set(BROKEN);
-            self.wake();
+            let due = if self.has(CLOSING) { BROKEN } else { ALARM };
+            self.signal(due);
         }
         if self.ping_after == 0 || self.has(CLOSING) {
             return;

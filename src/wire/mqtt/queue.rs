@@ -28,39 +28,50 @@ const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 
 pub(super) struct Queue {
+    /// Data that is not framed yet: pieces, then the buffer that short ones are gathered in, then a run of the worker's
+    /// log, which is written or copied before the turn ends.
+    buffer: Vec<u8>,
+    run: Range<u32>,
+    /// What there is beside, seldom and never for long.
+    beside: Option<Box<Beside>>,
     framing: Framing,
+    close: Option<Close>,
+}
+
+#[derive(Default)]
+struct Beside {
     /// What the socket did not take, framed.
     left: VecDeque<Bytes>,
     left_bytes: usize,
     /// Control frames.
     control: Vec<u8>,
-    /// Data that is not framed yet: pieces, then the buffer that short ones are gathered in, then a run of the worker's
-    /// log, which is written or copied before the turn ends.
+    /// See [`Queue::buffer`].
     pieces: VecDeque<Bytes>,
-    buffer: Vec<u8>,
-    run: Range<u32>,
-    data_bytes: usize,
-    close: Option<Close>,
+    pieces_bytes: usize,
 }
 
 impl Queue {
     pub(super) fn new(framing: Framing) -> Self {
         Self {
-            framing,
-            left: VecDeque::new(),
-            left_bytes: 0,
-            control: Vec::new(),
-            pieces: VecDeque::new(),
             buffer: Vec::new(),
             run: 0..0,
-            data_bytes: 0,
+            beside: None,
+            framing,
             close: None,
         }
     }
 
     /// Bytes that wait.
     pub(super) fn bytes(&self) -> usize {
-        self.left_bytes + self.control.len() + self.data_bytes
+        let framed = |beside: &Beside| beside.left_bytes + beside.control.len();
+        self.data_bytes() + self.beside.as_deref().map_or(0, framed)
+    }
+
+    /// Those that are not framed yet.
+    fn data_bytes(&self) -> usize {
+        let beside = self.beside.as_ref();
+        let pieces_bytes = beside.map_or(0, |beside| beside.pieces_bytes);
+        pieces_bytes + self.buffer.len() + self.run.len()
     }
 
     /// Whether everything has left, the closing frame too.
@@ -71,12 +82,10 @@ impl Queue {
     pub(super) fn push(&mut self, bytes: &[u8], worker: &Worker) {
         self.settle(worker);
         self.gather(bytes, worker);
-        self.data_bytes += bytes.len();
     }
 
     /// Adds what the worker's log has there.
     pub(super) fn push_run(&mut self, run: Range<u32>, worker: &Worker) {
-        self.data_bytes += run.len();
         if !self.run.is_empty() && self.run.end == run.start {
             self.run.end = run.end;
             return;
@@ -102,16 +111,18 @@ impl Queue {
 
     pub(super) fn push_shared(&mut self, bytes: Bytes, worker: &Worker) {
         self.settle(worker);
-        if !self.buffer.is_empty() {
-            self.pieces
-                .push_back(std::mem::take(&mut self.buffer).into());
+        let beside = self.beside.get_or_insert_default();
+        let before = std::mem::take(&mut self.buffer);
+        beside.pieces_bytes += before.len() + bytes.len();
+        if !before.is_empty() {
+            beside.pieces.push_back(before.into());
         }
-        self.data_bytes += bytes.len();
-        self.pieces.push_back(bytes);
+        beside.pieces.push_back(bytes);
     }
 
     pub(super) fn push_control(&mut self, frame: &[u8]) {
-        self.control.extend_from_slice(frame);
+        let beside = self.beside.get_or_insert_default();
+        beside.control.extend_from_slice(frame);
     }
 
     /// The last thing that is sent.
@@ -128,34 +139,31 @@ impl Queue {
         if !socket.try_flush()? {
             return Ok(false);
         }
-        if self.left.is_empty() && self.pieces.is_empty() {
+        let is_usual = |beside: &Beside| beside.left.is_empty() && beside.pieces.is_empty();
+        if self.beside.as_deref().is_none_or(is_usual) {
             self.write_buffer(socket, worker)?;
         }
         if !self.is_sent() {
             self.frame(worker);
         }
-        while !self.left.is_empty() {
-            let mut parts = [IoSlice::new(&[]); limits::WRITE_PARTS];
-            let count = self.left.len().min(parts.len());
-            for (part, piece) in parts.iter_mut().zip(&self.left) {
-                *part = IoSlice::new(piece);
-            }
-            match taken(socket.try_write(&parts[..count]), worker)? {
-                Some(taken) => self.forget(taken),
-                None => return Ok(false),
-            }
+        if let Some(beside) = &mut self.beside
+            && !beside.write(socket, worker)?
+        {
+            return Ok(false);
         }
         // What is at rest keeps no memory.
-        self.left = VecDeque::new();
+        self.beside = None;
         socket.try_flush()
     }
 
     /// The usual case: one write takes everything.
     fn write_buffer(&mut self, socket: &Socket, worker: &Worker) -> io::Result<()> {
         let (head, close) = (self.head(), self.close_frame());
+        let control = self.beside.as_ref();
+        let control = control.map_or(&[][..], |beside| &beside.control);
         let log = worker.log();
         let all = [
-            &self.control[..],
+            control,
             head.bytes(),
             &self.buffer,
             log.bytes(&self.run),
@@ -175,38 +183,93 @@ impl Queue {
             return Ok(());
         };
         if taken == whole {
-            self.control = Vec::new();
+            self.beside = None;
             self.close = None;
-            self.data_bytes = 0;
             self.run = 0..0;
             worker.give_back(std::mem::take(&mut self.buffer));
         } else {
-            self.frame(worker);
-            self.forget(taken);
+            self.frame(worker).forget(taken);
         }
         Ok(())
     }
 
     /// Frames everything, in order, behind what is left from before.
-    fn frame(&mut self, worker: &Worker) {
+    fn frame(&mut self, worker: &Worker) -> &mut Beside {
         let (head, close) = (self.head(), self.close_frame());
-        let mut control = std::mem::take(&mut self.control);
-        control.extend_from_slice(head.bytes());
         let buffer = std::mem::take(&mut self.buffer);
-        let pieces = std::mem::take(&mut self.pieces);
         let run = std::mem::take(&mut self.run);
         let run = Bytes::copy_from_slice(worker.log().bytes(&run));
-        let close = Bytes::copy_from_slice(close.bytes());
-        let parts =
-            std::iter::once(control.into())
-                .chain(pieces)
-                .chain([buffer.into(), run, close]);
-        for part in parts.filter(|part| !part.is_empty()) {
-            self.left_bytes += part.len();
-            self.left.push_back(part);
-        }
-        self.data_bytes = 0;
         self.close = None;
+        let close = Bytes::copy_from_slice(close.bytes());
+        let beside = self.beside.get_or_insert_default();
+        let mut first = std::mem::take(&mut beside.control);
+        first.extend_from_slice(head.bytes());
+        let last = [buffer.into(), run, close];
+        let last_bytes: usize = last.iter().map(Bytes::len).sum();
+        beside.left_bytes += first.len() + beside.pieces_bytes + last_bytes;
+        beside.pieces_bytes = 0;
+        let mut parts = std::mem::take(&mut beside.pieces);
+        if !first.is_empty() {
+            parts.push_front(first.into());
+        }
+        parts.extend(last.into_iter().filter(|part| !part.is_empty()));
+        if beside.left.is_empty() {
+            beside.left = parts;
+        } else {
+            beside.left.append(&mut parts);
+        }
+        beside
+    }
+
+    /// The head of the frame that all data becomes.
+    fn head(&self) -> Short {
+        let mut head = Short::default();
+        if self.framing == Framing::Plain || self.data_bytes() == 0 {
+            return head;
+        }
+        head.add(&[BINARY]);
+        match (
+            u8::try_from(self.data_bytes()),
+            u16::try_from(self.data_bytes()),
+        ) {
+            (Ok(short @ ..=125), _) => head.add(&[short]),
+            (_, Ok(medium)) => {
+                head.add(&[126]);
+                head.add(&medium.to_be_bytes());
+            }
+            _ => {
+                head.add(&[127]);
+                head.add(&(self.data_bytes() as u64).to_be_bytes());
+            }
+        }
+        head
+    }
+
+    fn close_frame(&self) -> Short {
+        let mut frame = Short::default();
+        if let (Framing::WebSocket, Some(why)) = (self.framing, self.close) {
+            frame.add(&[CLOSE, 2]);
+            frame.add(&why.code().to_be_bytes());
+        }
+        frame
+    }
+}
+
+impl Beside {
+    /// Writes what is framed; `false` if the socket takes no more.
+    fn write(&mut self, socket: &Socket, worker: &Worker) -> io::Result<bool> {
+        while !self.left.is_empty() {
+            let mut parts = [IoSlice::new(&[]); limits::WRITE_PARTS];
+            let count = self.left.len().min(parts.len());
+            for (part, piece) in parts.iter_mut().zip(&self.left) {
+                *part = IoSlice::new(piece);
+            }
+            match taken(socket.try_write(&parts[..count]), worker)? {
+                Some(taken) => self.forget(taken),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Drops what was written.
@@ -223,39 +286,6 @@ impl Queue {
                 self.left.pop_front();
             }
         }
-    }
-
-    /// The head of the frame that all data becomes.
-    fn head(&self) -> Short {
-        let mut head = Short::default();
-        if self.framing == Framing::Plain || self.data_bytes == 0 {
-            return head;
-        }
-        head.add(&[BINARY]);
-        match (
-            u8::try_from(self.data_bytes),
-            u16::try_from(self.data_bytes),
-        ) {
-            (Ok(short @ ..=125), _) => head.add(&[short]),
-            (_, Ok(medium)) => {
-                head.add(&[126]);
-                head.add(&medium.to_be_bytes());
-            }
-            _ => {
-                head.add(&[127]);
-                head.add(&(self.data_bytes as u64).to_be_bytes());
-            }
-        }
-        head
-    }
-
-    fn close_frame(&self) -> Short {
-        let mut frame = Short::default();
-        if let (Framing::WebSocket, Some(why)) = (self.framing, self.close) {
-            frame.add(&[CLOSE, 2]);
-            frame.add(&why.code().to_be_bytes());
-        }
-        frame
     }
 }
 

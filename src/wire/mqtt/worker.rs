@@ -103,7 +103,8 @@ impl Worker {
     pub(super) fn add(self: &Rc<Self>, line: &Rc<Line>) {
         {
             let mut lines = self.lines.borrow_mut();
-            line.slot.set(lines.len());
+            let slot = u32::try_from(lines.len()).expect("connections are file descriptors");
+            line.slot.set(slot);
             lines.push(Rc::clone(line));
         }
         if !self.writing.replace(true) {
@@ -117,10 +118,11 @@ impl Worker {
 
     pub(super) fn remove(&self, line: &Line) {
         let mut lines = self.lines.borrow_mut();
-        let slot = line.slot.replace(usize::MAX);
-        if slot < lines.len() {
-            lines.swap_remove(slot);
-            if let Some(moved) = lines.get(slot) {
+        let slot = line.slot.replace(u32::MAX);
+        let place = slot as usize;
+        if place < lines.len() {
+            lines.swap_remove(place);
+            if let Some(moved) = lines.get(place) {
                 moved.slot.set(slot);
             }
         }

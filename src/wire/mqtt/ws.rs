@@ -6,8 +6,8 @@
 //! ready. The actor is polled by this connection's task and not by an HTTP response, so it always runs.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -28,67 +28,102 @@ use super::transports::Seat;
 use super::worker::Worker;
 
 /// Speaks with a client until the connection is over.
-pub(super) async fn run<L: Receive>(
+pub(super) fn run<L: Receive>(
     link: L,
     outbox: Outbox,
     first: Bytes,
     frame_bytes: usize,
-    _seat: Seat,
-) {
-    let link = Rc::new(RefCell::new(link));
-    let handled = Rc::new(Cell::new(0));
+    seat: Seat,
+) -> impl Future<Output = ()> {
+    let shared = Rc::new(Shared {
+        link: RefCell::new(link),
+        handled: Cell::new(0),
+        outbox,
+    });
     let actor = Frames {
-        link: Rc::clone(&link),
-        outbox: outbox.clone(),
-        handled: Rc::clone(&handled),
+        shared: Rc::clone(&shared),
         fragments: 0,
         cheap: 0,
         cheap_since: 0,
     };
     let input = Input {
-        outbox: outbox.clone(),
-        first,
+        outbox: shared.outbox.clone(),
+        first: Vec::from(first).into(),
         heads: Heads::new(frame_bytes),
-        reads: 0,
+        has_read: false,
     };
     let codec = Codec::new().max_size(frame_bytes);
-    let mut replies = pin!(WebsocketContext::with_codec(actor, input, codec));
-    let gone = poll_fn(|cx| turn(&link, &outbox, &handled, replies.as_mut(), cx)).await;
-    end(&outbox);
-    link.borrow_mut().gone(gone);
+    Connection {
+        actor: WebsocketContext::with_codec(actor, input, codec),
+        shared,
+        _seat: seat,
+    }
 }
 
-/// One turn; ready when the connection is over.
-fn turn<L: Receive>(
-    link: &RefCell<L>,
-    outbox: &Outbox,
-    handled: &Cell<u64>,
-    mut actor: Pin<&mut impl Stream<Item = Result<Bytes, actix_web::Error>>>,
-    cx: &mut Context<'_>,
-) -> Poll<Gone> {
-    let line = &outbox.0;
-    tell(&mut *link.borrow_mut(), line.begin(cx));
-    line.poll_unblock(cx);
-    while !line.is_cut() {
-        let before = handled.get();
-        match actor.as_mut().poll_next(cx) {
-            // The actor takes a rest after some frames. Those that came before the client's end are taken to the last.
-            Poll::Pending if line.is_ending() && handled.get() != before => {}
-            Poll::Pending => break,
-            Poll::Ready(Some(Ok(frames))) => outbox.push_control(&frames),
-            // It does not end by itself, and what it encodes has no errors.
-            Poll::Ready(Some(Err(_)) | None) => outbox.close(Close::Failed),
+/// What the task and the actor work on.
+struct Shared<L> {
+    link: RefCell<L>,
+    outbox: Outbox,
+    /// All frames so far.
+    handled: Cell<u64>,
+}
+
+/// The task of one connection. As an `async` block it would have everything twice: as it was handed over, and where it is
+/// used.
+struct Connection<L, A> {
+    shared: Rc<Shared<L>>,
+    actor: A,
+    _seat: Seat,
+}
+
+impl<L, A> Connection<L, A>
+where
+    L: Receive,
+    A: Stream<Item = Result<Bytes, actix_web::Error>> + Unpin,
+{
+    /// One turn; ready when the connection is over.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        let Shared {
+            link,
+            outbox,
+            handled,
+        } = &*self.shared;
+        let line = &outbox.0;
+        tell(&mut *link.borrow_mut(), line.begin(cx));
+        line.poll_unblock(cx);
+        while !line.is_cut() {
+            let before = handled.get();
+            match Pin::new(&mut self.actor).poll_next(cx) {
+                // The actor takes a rest after some frames. Those that came before the client's end are taken to the last.
+                Poll::Pending if line.is_ending() && handled.get() != before => {}
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(frames))) => outbox.push_control(&frames),
+                // It does not end by itself, and what it encodes has no errors.
+                Poll::Ready(Some(Err(_)) | None) => outbox.close(Close::Failed),
+            }
         }
+        line.poll_gone(cx)
     }
-    line.poll_gone(cx)
+}
+
+impl<L, A> Future for Connection<L, A>
+where
+    L: Receive,
+    A: Stream<Item = Result<Bytes, actix_web::Error>> + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let gone = ready!(self.turn(cx));
+        end(&self.shared.outbox);
+        self.shared.link.borrow_mut().gone(gone);
+        Poll::Ready(())
+    }
 }
 
 /// The actor.
 struct Frames<L> {
-    link: Rc<RefCell<L>>,
-    outbox: Outbox,
-    /// All frames so far.
-    handled: Rc<Cell<u64>>,
+    shared: Rc<Shared<L>>,
     /// Frames of the message that is not complete.
     fragments: u32,
     /// Frames without data, since that tick.
@@ -102,8 +137,9 @@ impl<L: Receive> Actor for Frames<L> {
 
 impl<L: Receive> StreamHandler<Result<Message, ProtocolError>> for Frames<L> {
     fn handle(&mut self, frame: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
-        self.handled.set(self.handled.get() + 1);
-        if self.outbox.0.is_cut() {
+        let handled = &self.shared.handled;
+        handled.set(handled.get() + 1);
+        if self.shared.outbox.0.is_cut() {
             return;
         }
         match frame {
@@ -115,16 +151,16 @@ impl<L: Receive> StreamHandler<Result<Message, ProtocolError>> for Frames<L> {
             }
             Ok(Message::Continuation(Item::Last(bytes))) => self.data(&bytes, None),
             Ok(Message::Text(_) | Message::Continuation(Item::FirstText(_))) => {
-                self.outbox.close(Close::Unsupported);
+                self.close(Close::Unsupported);
             }
             Ok(Message::Ping(bytes)) => {
                 self.count_cheap();
                 ctx.pong(&bytes);
             }
             Ok(Message::Pong(_) | Message::Nop) => self.count_cheap(),
-            Ok(Message::Close(_)) => self.outbox.close(Close::Done),
-            Err(ProtocolError::Overflow) => self.outbox.close(Close::TooBig),
-            Err(_) => self.outbox.close(Close::Protocol),
+            Ok(Message::Close(_)) => self.close(Close::Done),
+            Err(ProtocolError::Overflow) => self.close(Close::TooBig),
+            Err(_) => self.close(Close::Protocol),
         }
     }
 
@@ -136,27 +172,31 @@ impl<L: Receive> Frames<L> {
     fn data(&mut self, bytes: &[u8], fragments: Option<u32>) {
         self.fragments = fragments.unwrap_or(0);
         if self.fragments > limits::FRAGMENTS {
-            self.outbox.close(Close::TooBig);
+            self.close(Close::TooBig);
             return;
         }
         if bytes.is_empty() {
             self.count_cheap();
             return;
         }
-        self.link.borrow_mut().receive(bytes);
+        self.shared.link.borrow_mut().receive(bytes);
     }
 
     /// Frames without data cost the client next to nothing.
     fn count_cheap(&mut self) {
-        let now = self.outbox.0.now();
+        let now = self.shared.outbox.0.now();
         if Worker::duration(now.saturating_sub(self.cheap_since)) >= limits::CHEAP_PERIOD {
             self.cheap_since = now;
             self.cheap = 0;
         }
         self.cheap += 1;
         if self.cheap > limits::CHEAP_FRAMES {
-            self.outbox.close(Close::Policy);
+            self.close(Close::Policy);
         }
+    }
+
+    fn close(&self, why: Close) {
+        self.shared.outbox.close(why);
     }
 }
 
@@ -168,20 +208,21 @@ const UNMASKED_PONG: [u8; 2] = [0x8a, 0];
 /// The bytes that the actor decodes.
 struct Input {
     outbox: Outbox,
-    first: Bytes,
+    /// What came with the request, mostly nothing.
+    first: Box<[u8]>,
     heads: Heads,
-    reads: usize,
+    /// Whether as much was read as is at a time.
+    has_read: bool,
 }
 
 impl Stream for Input {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut bytes = std::mem::take(&mut self.first);
+        let mut bytes = Bytes::from(std::mem::take(&mut self.first));
         if bytes.is_empty() {
             // The actor gathers whatever there is before it decodes, so it gets a little at a time.
-            if self.reads == 1 {
-                self.reads = 0;
+            if std::mem::take(&mut self.has_read) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -194,7 +235,7 @@ impl Stream for Input {
                 None => return Poll::Pending,
             }
             // A short read has emptied the socket, and there will be a call when there is more.
-            self.reads = usize::from(bytes.len() == limits::CHUNK_BYTES);
+            self.has_read = bytes.len() == limits::CHUNK_BYTES;
             if bytes.starts_with(&UNMASKED_PONG) && self.heads.is_between() {
                 bytes.advance(UNMASKED_PONG.len());
             }

@@ -516,7 +516,7 @@ fn conditions_on_what_connect_asks_for() {
 
 #[test]
 fn grants_allow_beside_documents_and_are_narrowed_like_them() {
-    let filter = |text: &str| TopicFilter::parse(text.into()).unwrap();
+    let filter = |text: &str| TopicFilter::parse(text).unwrap();
     let grants = Arc::new(Grants {
         read: vec![filter("sessions/q1")],
         full: vec![filter("chat/+/x")],

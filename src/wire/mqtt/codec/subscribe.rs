@@ -82,7 +82,7 @@ impl Subscribe {
 
 fn read_filter(reader: &mut Reader<'_>) -> Parsed<TopicFilter> {
     let text = reader.text()?;
-    TopicFilter::parse(text.clone()).map_err(|invalid| rules::filter(&text, invalid))
+    TopicFilter::parse(&text).map_err(|invalid| rules::filter(&text, invalid))
 }
 
 /// Subscription Options (3.8.3.1), or 3.1.1's requested QoS.

@@ -1,8 +1,21 @@
 //! Acknowledgements in the order in which what they answer was received (`[MQTT-4.6.0-2]`), each as soon as it may be sent.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use super::super::codec::Packet;
+
+/// What is not done yet of the client's publications with QoS 1 and 2, and of its answers to those of QoS 2 that it gets.
+#[derive(Debug, Default)]
+pub(super) struct Exchanges {
+    pub(super) acks: Acks,
+    /// PUBREL in the order of the PUBRECs that they answer (`[MQTT-4.6.0-4]`).
+    pub(super) releases: Acks,
+    /// Publications of QoS 1 that were not answered, and of QoS 2 whose last answer is on its way: with `unreleased`, what
+    /// counts against the Receive Maximum.
+    pub(super) unanswered: usize,
+    /// QoS 2 from the client: packet ids that were not released yet.
+    pub(super) unreleased: HashSet<u16>,
+}
 
 /// The place of an acknowledgement that is still to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! CONNECT and CONNACK: who the client is, whether it may connect, and with which session.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytestring::ByteString;
 use uuid::Uuid;
@@ -18,9 +20,9 @@ use super::super::codec::{
 };
 use super::super::profile::{self, Profile};
 use super::super::transport::Close;
-use super::aliases::{Inbound, Outbound};
-use super::send::Held;
-use super::{Acks, Link, Mqtt, Open, Phase, topic::Leaving};
+use super::acks::Exchanges;
+use super::aliases::Aliases;
+use super::{Link, Mqtt, Open, Phase, topic::Leaving};
 
 /// Why a client is not connected.
 struct Refused {
@@ -44,17 +46,19 @@ pub(super) fn expiry(seconds: u32) -> Option<Duration> {
 
 impl Link {
     pub(super) fn on_connect(&self, packet: Connect) {
-        let until = match *self.phase.borrow() {
-            Phase::Waiting { until } => until,
-            // The decoder takes one CONNECT only.
-            _ => return,
+        let mut phase = self.phase.borrow_mut();
+        // The decoder takes one CONNECT only.
+        let Phase::Waiting(admitted) = &mut *phase else {
+            return;
         };
-        self.phase.replace(Phase::Connecting { until });
+        let admitted = admitted.take();
+        *phase = Phase::Connecting;
+        drop(phase);
         self.busy.set(true);
         let link = self.me();
         actix::spawn(async move {
             let encoder = encoder(&packet);
-            match link.decide(packet).await {
+            match link.decide(packet, admitted).await {
                 Ok(()) => link.unbusy(),
                 Err(refused) => link.refuse(encoder, refused.reason, &refused.why),
             }
@@ -77,7 +81,11 @@ impl Link {
         self.outbox.close(super::close(reason));
     }
 
-    async fn decide(self: &Rc<Self>, mut packet: Connect) -> Result<(), Refused> {
+    async fn decide(
+        self: &Rc<Self>,
+        mut packet: Connect,
+        admitted: Option<Arc<Principal>>,
+    ) -> Result<(), Refused> {
         if let Some(deviation) = self.deviates(profile::connect(&packet)) {
             return Err(Refused::new(deviation.reason, deviation.what));
         }
@@ -86,7 +94,7 @@ impl Link {
             return Err(Refused::new(ReasonCode::BadAuthenticationMethod, why));
         }
         let assigned = self.name(&mut packet)?;
-        let principal = self.authenticate(&packet).await?;
+        let principal = self.authenticate(&packet, admitted).await?;
         let principal_version = self.mqtt.authenticator.version(&principal);
         let id = ClientId((&*packet.client_id).into());
         let (expiry, window) = (self.session_expiry(&packet), self.window(&packet));
@@ -121,7 +129,7 @@ impl Link {
         self: &Rc<Self>,
         packet: &Connect,
         connected: Connected,
-        principal: Principal,
+        principal: Arc<Principal>,
         principal_version: u64,
         assigned: bool,
     ) {
@@ -131,8 +139,12 @@ impl Link {
             Profile::Open => settings.max_topic_aliases,
             Profile::Aws => profile::TOPIC_ALIASES.min(settings.max_topic_aliases),
         };
+        let unreleased = connected.packet_ids;
+        let exchanges = (!unreleased.is_empty()).then(|| Exchanges {
+            unreleased: unreleased.into_iter().collect(),
+            ..Exchanges::default()
+        });
         let open = Open {
-            version: packet.version,
             encoder: encoder(packet),
             attached: Rc::new(connected.attached),
             outgoing: connected.outgoing,
@@ -140,16 +152,12 @@ impl Link {
             principal_version,
             since: self.mqtt.clock.wall(),
             keep_alive_s: packet.keep_alive_s,
-            patience: self.patience(keep_alive),
-            acks: Acks::default(),
-            releases: Acks::default(),
-            unanswered: 0,
-            most_alias: aliases,
-            inbound_aliases: Inbound::default(),
-            outbound_aliases: Outbound::new(packet.topic_alias_maximum.min(aliases)),
-            held: Held::default(),
-            unreleased: connected.packet_ids.into_iter().collect(),
+            patience_ms: self.patience_ms(keep_alive),
+            aliases: Aliases::new(aliases, packet.topic_alias_maximum.min(aliases)),
+            exchanges: exchanges.map(Box::new),
+            held: None,
         };
+        self.outbox.set_alarm(None);
         self.decoder.set(Decoder::connected(
             Sender::Client,
             packet.version,
@@ -211,11 +219,15 @@ impl Link {
         Ok(false)
     }
 
-    async fn authenticate(&self, packet: &Connect) -> Result<Principal, Refused> {
+    async fn authenticate(
+        &self,
+        packet: &Connect,
+        admitted: Option<Arc<Principal>>,
+    ) -> Result<Arc<Principal>, Refused> {
         // A signed URL says who it is; user names of AWS's SDKs are statistics.
-        if let Some(admitted) = &self.admitted {
-            return match self.mqtt.authenticator.recheck(admitted) {
-                Recheck::Same => Ok(admitted.clone()),
+        if let Some(admitted) = admitted {
+            return match self.mqtt.authenticator.recheck(&admitted) {
+                Recheck::Same => Ok(admitted),
                 Recheck::Changed(changed) => Ok(changed),
                 Recheck::Revoked(why) => {
                     Err(Refused::new(ReasonCode::NotAuthorized, why.to_string()))
@@ -228,7 +240,7 @@ impl Link {
                 .mqtt
                 .authenticator
                 .login(username, password.expose(), self.source());
-            return known.await.map_err(|error| {
+            return known.await.map(Arc::new).map_err(|error| {
                 let reason = match error {
                     LoginError::Refused => ReasonCode::BadUserNameOrPassword,
                     LoginError::Throttled(_) => ReasonCode::ConnectionRateExceeded,
@@ -257,8 +269,8 @@ impl Link {
         let settings = &self.mqtt.settings;
         WindowLimits {
             in_flight: packet.receive_maximum.get().min(settings.max_in_flight),
-            waiting: settings.max_waiting,
-            waiting_bytes: settings.max_waiting_bytes,
+            waiting: bound(settings.max_waiting),
+            waiting_bytes: bound(settings.max_waiting_bytes),
         }
     }
 
@@ -284,32 +296,29 @@ impl Link {
 
     /// How long nothing may be heard: one and a half times the keep alive (`[MQTT-3.1.2-22]`), but over WebSocket not less
     /// than browsers need, whose timers sleep in hidden tabs; there the transport's pings find out who is gone.
-    fn patience(&self, keep_alive: u16) -> Option<Duration> {
-        const HIDDEN_TAB: Duration = Duration::from_secs(90);
-        if keep_alive == 0 {
-            return None;
-        }
-        let patience = Duration::from_millis(u64::from(keep_alive) * 1500);
-        Some(if self.is_websocket {
-            patience.max(HIDDEN_TAB)
-        } else {
-            patience
+    fn patience_ms(&self, keep_alive: u16) -> Option<NonZeroU32> {
+        const HIDDEN_TAB_MS: u32 = 90_000;
+        let patience = NonZeroU32::new(u32::from(keep_alive) * 1500)?;
+        Some(match NonZeroU32::new(HIDDEN_TAB_MS) {
+            Some(least) if self.is_websocket => patience.max(least),
+            _ => patience,
         })
     }
 
     /// The time for CONNECT is over.
-    pub(super) fn check_connect_timeout(&self, now: Instant) {
-        let is_late = match *self.phase.borrow() {
-            Phase::Waiting { until } | Phase::Connecting { until } => until <= now,
-            Phase::Open(_) | Phase::Closed => false,
-        };
-        if is_late {
+    pub(super) fn connect_timed_out(&self) {
+        if matches!(*self.phase.borrow(), Phase::Waiting(_) | Phase::Connecting) {
             metrics::counter!("fanfare_mqtt_refused_total", "reason" => "connect timeout")
                 .increment(1);
             self.leave(Leaving::lost("CONNECT_TIMEOUT"));
             self.outbox.close(Close::Policy);
         }
     }
+}
+
+/// A bound that is less than four thousand million, as the configuration's are.
+fn bound(most: usize) -> u32 {
+    u32::try_from(most).unwrap_or(u32::MAX)
 }
 
 impl Mqtt {

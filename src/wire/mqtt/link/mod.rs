@@ -5,6 +5,7 @@
 //! on disk where that was promised.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +29,8 @@ mod send;
 mod subscribe;
 mod watch;
 
-use acks::Acks;
-use aliases::{Inbound, Outbound};
+use acks::Exchanges;
+use aliases::Aliases;
 use send::Held;
 
 /// Bounds and habits of MQTT connections.
@@ -78,8 +79,6 @@ pub struct Link {
     mqtt: Arc<Mqtt>,
     outbox: Outbox,
     is_websocket: bool,
-    /// Who was made out before the first packet, from the signature of a WebSocket's URL.
-    admitted: Option<Principal>,
     me: Weak<Link>,
     phase: RefCell<Phase>,
     /// Bytes that make no whole packet yet, or that wait until the link is not busy.
@@ -89,30 +88,30 @@ pub struct Link {
     busy: Cell<bool>,
     /// Whether packets are being read from `input` right now, further up the stack.
     reading: Cell<bool>,
-    /// Since when the socket takes nothing.
-    blocked_since: Cell<Option<Instant>>,
     /// Whether this client was told what AWS IoT Core would not take.
     linted: Cell<bool>,
 }
 
+// With its counters, one of mimalloc's sizes, as for `Open`.
+const _: () = assert!(size_of::<Link>() + 2 * size_of::<usize>() <= 128);
+
 enum Phase {
-    /// No CONNECT yet.
-    Waiting { until: Instant },
+    /// No CONNECT yet. Here is who was made out before it, from the signature of a WebSocket's URL.
+    Waiting(Option<Arc<Principal>>),
     /// CONNECT is being decided.
-    Connecting { until: Instant },
+    Connecting,
     /// Connected.
     Open(Box<Open>),
     /// It is over.
     Closed,
 }
 
-/// What a connected link has.
+/// What a connected link has. There are many that do nothing: what they do not use is boxed, and made when it is used.
 struct Open {
-    version: Version,
     encoder: Encoder,
     attached: Rc<Attached>,
     outgoing: topic::Outgoing,
-    principal: Principal,
+    principal: Arc<Principal>,
     /// What [`Authenticator::version`] was when the principal was last looked at.
     principal_version: u64,
     /// Since when the client is connected.
@@ -120,20 +119,24 @@ struct Open {
     /// Keep Alive as the client asked for it.
     keep_alive_s: u16,
     /// How long nothing may be heard; `None`: for ever.
-    patience: Option<Duration>,
-    acks: Acks,
-    /// PUBREL in the order of the PUBRECs that they answer (`[MQTT-4.6.0-4]`).
-    releases: Acks,
-    /// Publications of QoS 1 that were not answered, and of QoS 2 whose last answer is on its way: with `unreleased`, what
-    /// counts against the Receive Maximum.
-    unanswered: usize,
-    /// The highest topic alias that the client may use.
-    most_alias: u16,
-    inbound_aliases: Inbound,
-    outbound_aliases: Outbound,
-    held: Held,
-    /// QoS 2 from the client: packet ids that were not released yet.
-    unreleased: std::collections::HashSet<u16>,
+    patience_ms: Option<NonZeroU32>,
+    aliases: Aliases,
+    exchanges: Option<Box<Exchanges>>,
+    held: Option<Box<Held>>,
+}
+
+// An allocator rounds up to a size of its own, and this is one of mimalloc's. Who has something to add here finds room in
+// what is boxed, or asks whether every connection shall pay for it.
+const _: () = assert!(size_of::<Open>() <= 128);
+
+impl Open {
+    fn version(&self) -> Version {
+        self.encoder.version
+    }
+
+    fn exchanges(&mut self) -> &mut Exchanges {
+        self.exchanges.get_or_insert_default()
+    }
 }
 
 impl Link {
@@ -142,26 +145,23 @@ impl Link {
         mqtt: Arc<Mqtt>,
         outbox: Outbox,
         is_websocket: bool,
-        admitted: Option<Principal>,
+        admitted: Option<Arc<Principal>>,
     ) -> Rc<Self> {
-        let now = Instant::now();
         let first = if admitted.is_some() {
             mqtt.settings.max_packet_bytes
         } else {
             limits::mqtt::PRE_AUTH_BYTES
         };
-        let until = now + mqtt.settings.connect_timeout;
+        outbox.set_alarm(Some(Instant::now() + mqtt.settings.connect_timeout));
         let link = Rc::new_cyclic(|me| Self {
             outbox,
             is_websocket,
-            admitted,
             me: me.clone(),
-            phase: RefCell::new(Phase::Waiting { until }),
+            phase: RefCell::new(Phase::Waiting(admitted)),
             input: RefCell::default(),
             decoder: Cell::new(Decoder::awaiting_connect(first)),
             busy: Cell::new(false),
             reading: Cell::new(false),
-            blocked_since: Cell::new(None),
             linted: Cell::new(false),
             mqtt,
         });
@@ -228,7 +228,9 @@ impl Link {
     fn pace(&self) {
         let most = usize::from(self.mqtt.settings.max_in_flight);
         let is_full = self.open(|open| {
-            open.acks.len() >= most || open.attached.behind() >= limits::PUBLICATIONS_BEHIND
+            let exchanges = open.exchanges.as_ref();
+            exchanges.is_some_and(|exchanges| exchanges.acks.len() >= most)
+                || open.attached.behind() >= limits::PUBLICATIONS_BEHIND
         });
         let is_full = is_full.unwrap_or(false);
         self.outbox.pause(self.busy.get() || is_full);
@@ -238,7 +240,7 @@ impl Link {
     fn on_disconnect(&self, disconnect: &Disconnect) {
         let expiry = disconnect.session_expiry_s.map(connect::expiry);
         let is_v5 = self
-            .open(|open| open.version == Version::V5)
+            .open(|open| open.version() == Version::V5)
             .unwrap_or(false);
         if is_v5 && expiry.is_some_and(|new| new != Some(Duration::ZERO)) && self.is_clean() {
             // [MQTT-3.14.2-2] is about the server; 3.14.2.2.2 forbids it to the client.
@@ -310,7 +312,7 @@ impl Link {
             .increment(1);
         tracing::debug!(peer = ?self.outbox.peer(), ?reason, why, "a connection is ended");
         let is_v5 = self
-            .open(|open| open.version == Version::V5)
+            .open(|open| open.version() == Version::V5)
             .unwrap_or(false);
         if is_v5 {
             let mut disconnect = Disconnect::new(reason);
@@ -403,14 +405,16 @@ impl Receive for Reader {
         self.0.read();
     }
 
-    fn tick(&mut self, _: Instant) {}
+    /// The only thing that there is an alarm for.
+    fn tick(&mut self, _: Instant) {
+        self.0.connect_timed_out();
+    }
 
     fn woken(&mut self) {
         self.0.pump();
     }
 
     fn drained(&mut self) {
-        self.0.blocked_since.set(None);
         self.0.pump();
     }
 

@@ -49,9 +49,11 @@ impl Link {
     fn is_over_receive_maximum(&self, qos: QoS, id: Option<PacketId>) -> bool {
         let most = usize::from(self.mqtt.settings.max_in_flight);
         let is_over = |open: &mut super::Open| {
-            open.version == Version::V5
-                && open.unanswered + open.unreleased.len() >= most
-                && !id.is_some_and(|id| open.unreleased.contains(&id.get()))
+            open.version() == Version::V5
+                && open.exchanges.as_ref().is_some_and(|exchanges| {
+                    exchanges.unanswered + exchanges.unreleased.len() >= most
+                        && !id.is_some_and(|id| exchanges.unreleased.contains(&id.get()))
+                })
         };
         qos != QoS::AtMostOnce && self.open(is_over).unwrap_or(false)
     }
@@ -60,7 +62,7 @@ impl Link {
         let now = self.mqtt.clock.now();
         let resolved = self.open(|open| {
             let (name, alias) = (publish.topic.take(), publish.topic_alias);
-            let topic = open.inbound_aliases.resolve(name, alias, open.most_alias);
+            let topic = open.aliases.resolve(name, alias);
             let publisher = Publisher {
                 client: Some(open.attached.client().clone()),
                 principal: open.attached.principal().clone(),
@@ -125,8 +127,10 @@ impl Link {
     /// The first half of QoS 2: the packet id is remembered, so that the same message is not published again.
     fn publish_exactly_once(&self, publication: Publication, id: PacketId) {
         let begun = self.open(|open| {
-            let is_new = open.unreleased.insert(id.get());
-            (open.attached.clone(), open.acks.promise(), is_new)
+            let exchanges = open.exchanges();
+            let is_new = exchanges.unreleased.insert(id.get());
+            let place = exchanges.acks.promise();
+            (open.attached.clone(), place, is_new)
         });
         let Some((attached, place, is_new)) = begun else {
             return;
@@ -140,7 +144,7 @@ impl Link {
         let link = self.me();
         let finish = move |outcome: Result<(), PublishError>| {
             if outcome.is_err() {
-                link.open(|open| open.unreleased.remove(&id.get()));
+                link.open(|open| open.exchanges().unreleased.remove(&id.get()));
             }
             match link.answer(outcome, id, true) {
                 Some(packet) => link.acknowledge(place, packet),
@@ -159,10 +163,12 @@ impl Link {
     pub(super) fn on_pubrel(&self, ack: &Ack) {
         let id = ack.packet_id;
         let released = self.open(|open| {
-            let known = open.unreleased.remove(&id.get());
+            let exchanges = open.exchanges();
+            let known = exchanges.unreleased.remove(&id.get());
+            exchanges.unanswered += 1;
+            let place = exchanges.acks.promise();
             let stored = known.then(|| open.attached.release(id.get())).flatten();
-            open.unanswered += 1;
-            (known, stored, open.acks.promise())
+            (known, stored, place)
         });
         let Some((known, stored, place)) = released else {
             return;
@@ -193,7 +199,7 @@ impl Link {
         packet_id: PacketId,
         exactly_once: bool,
     ) -> Option<Packet> {
-        let version = self.open(|open| open.version).unwrap_or(Version::V5);
+        let version = self.open(|open| open.version()).unwrap_or(Version::V5);
         let mut ack = Ack::success(packet_id);
         if let Err(error) = &outcome {
             self.log_refusal(error);
@@ -225,7 +231,7 @@ impl Link {
         let mut ack = Ack::new(id, reason);
         ack.extras = Extras::reason(why);
         let (place, packet) = if qos == QoS::ExactlyOnce {
-            let place = self.open(|open| open.acks.promise());
+            let place = self.open(|open| open.exchanges().acks.promise());
             (place, Packet::PubRec(ack))
         } else {
             (self.promise(), Packet::PubAck(ack))
@@ -238,18 +244,20 @@ impl Link {
     /// Keeps a place for the answer to a publication of QoS 1.
     fn promise(&self) -> Option<super::acks::Place> {
         self.open(|open| {
-            open.unanswered += 1;
-            open.acks.promise()
+            let exchanges = open.exchanges();
+            exchanges.unanswered += 1;
+            exchanges.acks.promise()
         })
     }
 
     /// An acknowledgement may be sent, after those that are due before it.
     fn acknowledge(&self, place: super::acks::Place, packet: Packet) {
         let ready = self.open(|open| {
-            open.acks.ready(place, packet);
-            let ready: Vec<_> = std::iter::from_fn(|| open.acks.next()).collect();
+            let exchanges = open.exchanges();
+            exchanges.acks.ready(place, packet);
+            let ready: Vec<_> = std::iter::from_fn(|| exchanges.acks.next()).collect();
             let last = ready.iter().filter(|packet| is_last(packet));
-            open.unanswered -= last.count();
+            exchanges.unanswered -= last.count();
             ready
         });
         for packet in ready.into_iter().flatten() {

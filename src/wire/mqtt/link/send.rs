@@ -11,7 +11,7 @@ use crate::domain::publication::{Publication, QoS};
 use crate::domain::{StoreError, Timestamp};
 
 use super::super::codec::{Ack, Encoder, Packet, PacketId, PublishHead, ReasonCode, Version};
-use super::aliases::Outbound;
+use super::aliases::Aliases;
 use super::{Link, Open, Refused, watch};
 
 thread_local! {
@@ -56,6 +56,15 @@ impl Held {
         let delivery = self.live.pop_front()?;
         self.live_bytes -= size(&delivery);
         Some(delivery)
+    }
+}
+
+impl Open {
+    /// What holds nothing has no memory.
+    fn forget_held(&mut self) {
+        if self.held.as_ref().is_some_and(|held| held.is_empty()) {
+            self.held = None;
+        }
     }
 }
 
@@ -123,8 +132,10 @@ impl Link {
     fn deliver_at_most_once(&self, delivery: &Delivery) {
         let most = self.mqtt.settings.max_outbound_bytes;
         self.open(|open| {
-            if !open.held.is_empty() || !self.may_write() {
-                let dropped = open.held.push(delivery.clone(), most);
+            if open.held.is_some() || !self.may_write() {
+                let held = open.held.get_or_insert_default();
+                let dropped = held.push(delivery.clone(), most);
+                open.forget_held();
                 watch::tally(|tally| tally.dropped += dropped);
                 return;
             }
@@ -136,10 +147,15 @@ impl Link {
     /// Who asks for more before it has taken what it asked for gets nothing any more: memory must not grow with that.
     pub(super) fn keep_for_later(&self, retained: impl Iterator<Item = Delivery>) {
         let most = self.mqtt.settings.max_waiting;
+        let mut retained = retained.peekable();
+        if retained.peek().is_none() {
+            return;
+        }
         let is_too_much = self.open(|open| {
-            let before = open.held.retained.len();
-            open.held.retained.extend(retained);
-            before > most && open.held.retained.len() > before
+            let held = open.held.get_or_insert_default();
+            let before = held.retained.len();
+            held.retained.extend(retained);
+            before > most
         });
         if is_too_much == Some(true) {
             self.overflow("too many retained messages wait for the client");
@@ -158,11 +174,12 @@ impl Link {
             // What was retained is older than what came since.
             self.pump_retained(open)?;
             while self.may_write() {
-                let Some(delivery) = open.held.pop_live() else {
+                let Some(delivery) = open.held.as_mut().and_then(|held| held.pop_live()) else {
                     break;
                 };
                 self.write_alive(open, &delivery);
             }
+            open.forget_held();
             while self.may_write() {
                 match open.outgoing.next_sending()? {
                     Some(sending) => self.write_sending(open, &sending),
@@ -178,13 +195,16 @@ impl Link {
 
     fn pump_retained(&self, open: &mut Open) -> Result<(), StoreError> {
         while self.may_write() {
-            let Some(first) = open.held.retained.front() else {
+            let Some(retained) = open.held.as_mut().map(|held| &mut held.retained) else {
+                break;
+            };
+            let Some(first) = retained.front() else {
                 break;
             };
             if first.qos != QoS::AtMostOnce && !open.outgoing.has_room() {
                 break;
             }
-            let delivery = open.held.retained.pop_front().expect("looked at before");
+            let delivery = retained.pop_front().expect("looked at before");
             if delivery.qos == QoS::AtMostOnce {
                 self.write_alive(open, &delivery);
             } else {
@@ -242,9 +262,9 @@ impl Link {
             && delivery.ids.is_empty()
             // The rest of its time is different whenever it is sent (`[MQTT-3.3.2-6]`).
             && publication.expires.is_none()
-            && !open.outbound_aliases.are_used();
+            && !open.aliases.are_sent();
         if is_plain {
-            let version = open.version;
+            let version = open.version();
             let encode = |publication: &Publication| frame(publication, clock.now(), version);
             let frame = delivery.fan.frame(format(version), encode);
             if frame.is_empty() || frame.len() > open.encoder.max_bytes {
@@ -260,15 +280,16 @@ impl Link {
         head.qos = delivery.qos;
         head.retain = delivery.retain;
         head.packet_id = packet_id;
-        if open.version == Version::V5 {
+        let version = open.version();
+        if version == Version::V5 {
             head.subscription_ids = &delivery.ids;
-            (head.topic, head.topic_alias) = alias(&mut open.outbound_aliases, publication);
+            (head.topic, head.topic_alias) = alias(&mut open.aliases, publication);
         }
         let tells_alias = head.topic_alias.is_some() && !head.topic.is_empty();
         let written = SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             let payload = &publication.payload;
-            let encoded = head.encode_head(open.version, payload.len(), scratch);
+            let encoded = head.encode_head(version, payload.len(), scratch);
             if encoded.is_err() || scratch.len() + payload.len() > open.encoder.max_bytes {
                 return false;
             }
@@ -278,7 +299,7 @@ impl Link {
             true
         });
         if !written && tells_alias {
-            open.outbound_aliases.forget(&publication.topic);
+            open.aliases.forget(&publication.topic);
         }
         written
     }
@@ -297,8 +318,10 @@ impl Link {
             return;
         }
         let release = move |reason| Packet::PubRel(Ack::new(id, reason));
-        let received =
-            self.open(|open| (open.outgoing.received(id.get()), open.releases.promise()));
+        let received = self.open(|open| {
+            let received = open.outgoing.received(id.get());
+            (received, open.exchanges().releases.promise())
+        });
         let Some((received, place)) = received else {
             return;
         };
@@ -320,8 +343,9 @@ impl Link {
     /// PUBREL may be sent, after those that are due before it.
     fn release(&self, place: super::acks::Place, packet: Packet) {
         let ready = self.open(|open| {
-            open.releases.ready(place, packet);
-            std::iter::from_fn(|| open.releases.next()).collect::<Vec<_>>()
+            let releases = &mut open.exchanges().releases;
+            releases.ready(place, packet);
+            std::iter::from_fn(|| releases.next()).collect::<Vec<_>>()
         });
         for packet in ready.into_iter().flatten() {
             self.send(&packet);
@@ -342,10 +366,7 @@ fn frame(publication: &Publication, now: Timestamp, version: Version) -> Bytes {
 }
 
 /// The topic as it is sent, and its alias.
-fn alias<'a>(
-    aliases: &mut Outbound,
-    publication: &'a Publication,
-) -> (&'a str, Option<NonZeroU16>) {
+fn alias<'a>(aliases: &mut Aliases, publication: &'a Publication) -> (&'a str, Option<NonZeroU16>) {
     let topic = publication.topic.as_str();
     match aliases.of(&publication.topic) {
         Some((alias, true)) => ("", Some(alias)),

@@ -43,8 +43,6 @@ impl Link {
 
     /// What AWS IoT Core makes of a subscription (WIRE 4.3).
     fn adapt(&self, subscription: &mut Subscription) {
-        // The packet's memory must not live as long as the subscription.
-        subscription.filter = subscription.filter.detached();
         if self.mqtt.settings.profile == Profile::Aws {
             subscription.qos = subscription.qos.min(QoS::AtLeastOnce);
             if subscription.filter.is_wild() {
@@ -68,6 +66,7 @@ impl Link {
         tracing::info!(?client, %error, "a subscription was refused");
         match error {
             SubscribeError::NotAllowed(_) | SubscribeError::Reserved => ReasonCode::NotAuthorized,
+            SubscribeError::Gone => ReasonCode::UnspecifiedError,
             SubscribeError::TooMany => ReasonCode::QuotaExceeded,
             SubscribeError::NotShareable => ReasonCode::SharedSubscriptionsNotSupported,
             SubscribeError::Store(error) => store_reason(error),

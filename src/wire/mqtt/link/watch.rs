@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::actors::topic::{Topics, WillFate};
 use crate::auth::{Authenticator, Connection, Recheck};
@@ -63,13 +63,12 @@ impl Drop for Stopped {
 }
 
 fn tick() {
-    let now = Instant::now();
     let links: Vec<Rc<Link>> = LINKS.with_borrow_mut(|links| {
         links.retain(|link| link.strong_count() > 0);
         links.iter().filter_map(Weak::upgrade).collect()
     });
     for link in links {
-        link.tick(now);
+        link.tick();
     }
     let Tally {
         received,
@@ -83,17 +82,16 @@ fn tick() {
 }
 
 impl Link {
-    fn tick(&self, now: Instant) {
-        self.check_connect_timeout(now);
+    fn tick(&self) {
         self.check_silence();
-        self.check_slowness(now);
+        self.check_slowness();
         self.check_principal();
     }
 
     fn check_silence(&self) {
         let silent = self.outbox.silent_for();
-        let patience = self.open(|open| open.patience).flatten();
-        if patience.is_some_and(|patience| silent > patience) {
+        let patience_ms = self.open(|open| open.patience_ms).flatten();
+        if patience_ms.is_some_and(|ms| silent > Duration::from_millis(ms.get().into())) {
             self.end(
                 ReasonCode::KeepAliveTimeout,
                 "nothing was heard for one and a half times the keep alive",
@@ -101,14 +99,9 @@ impl Link {
         }
     }
 
-    fn check_slowness(&self, now: Instant) {
-        if !self.outbox.is_blocked() {
-            self.blocked_since.set(None);
-            return;
-        }
-        let since = self.blocked_since.get().unwrap_or(now);
-        self.blocked_since.set(Some(since));
-        if now.saturating_duration_since(since) >= self.mqtt.settings.slow_consumer_timeout {
+    fn check_slowness(&self) {
+        let blocked = self.outbox.blocked_for();
+        if blocked.is_some_and(|blocked| blocked >= self.mqtt.settings.slow_consumer_timeout) {
             metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer")
                 .increment(1);
             self.end(
@@ -145,7 +138,6 @@ impl Link {
                     });
                     open.principal = changed;
                     open.principal_version = version;
-                    open.outgoing.set_access(access.clone());
                     (open.attached.clone(), access)
                 });
                 if let Some((attached, access)) = attached {

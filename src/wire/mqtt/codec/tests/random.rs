@@ -31,7 +31,7 @@ fn topic() -> impl Strategy<Value = TopicName> {
 
 fn filter() -> impl Strategy<Value = TopicFilter> {
     "(\\$share/[a-z]{1,2}/)?([a-z]{0,2}/|\\+/){0,3}([a-z]{1,2}|#|\\+)"
-        .prop_map(|text| TopicFilter::parse(text.into()).unwrap())
+        .prop_map(|text| TopicFilter::parse(&text).unwrap())
 }
 
 fn users() -> impl Strategy<Value = UserProperties> {

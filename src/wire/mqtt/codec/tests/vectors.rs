@@ -42,7 +42,7 @@ fn topic(text: &'static str) -> TopicName {
 }
 
 fn filter(text: &'static str) -> TopicFilter {
-    TopicFilter::parse(text.into()).unwrap()
+    TopicFilter::parse(text).unwrap()
 }
 
 fn subscription(text: &'static str, qos: QoS) -> Subscription {
