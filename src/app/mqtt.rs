@@ -36,7 +36,7 @@ impl MqttParts {
         mqtt.enabled.then(|| Self {
             listen: mqtt.listen,
             origins: Origins::of(&mqtt.allowed_origins),
-            topics: topics(mqtt),
+            topics: topics(mqtt, &config.rooms),
             links: links(mqtt),
             transports: TransportOptions {
                 max_connections: mqtt.max_connections,
@@ -59,7 +59,7 @@ impl MqttParts {
     }
 }
 
-fn topics(mqtt: &config::Mqtt) -> TopicSettings {
+fn topics(mqtt: &config::Mqtt, rooms: &[config::Room]) -> TopicSettings {
     TopicSettings {
         queue_limit: mqtt.queue_limit,
         max_durable_sessions: mqtt.max_durable_sessions,
@@ -74,6 +74,8 @@ fn topics(mqtt: &config::Mqtt) -> TopicSettings {
             bytes: mqtt.max_retained_bytes,
         },
         lifecycle_events: mqtt.lifecycle_events,
+        // A filter that is none was refused with the configuration.
+        rooms: rooms.iter().filter_map(config::Room::rule).collect(),
     }
 }
 
@@ -116,6 +118,7 @@ impl Plane {
         let topics = Topics::open(
             TopicParts {
                 store: store.clone(),
+                histories: store.clone(),
                 rights: Arc::new(Rights(authenticator.clone())),
                 queues: queues.clone(),
                 catalog: store.clone(),

@@ -21,6 +21,7 @@ use crate::domain::{
 };
 
 pub mod embedded;
+pub mod rooms;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topics;

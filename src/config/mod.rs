@@ -15,11 +15,13 @@ pub mod layers;
 pub mod limits;
 mod operator;
 mod rights;
+mod rooms;
 mod secret;
 
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
 pub use rights::{Account, Guests, Role};
+pub use rooms::Room;
 pub use secret::Secret;
 
 /// Everything that can be set.
@@ -66,6 +68,8 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// Accounts for MQTT's user name and password.
     pub accounts: Vec<Account>,
+    /// Which topics are rooms.
+    pub rooms: Vec<Room>,
     /// Benchmarks.
     pub bench: Bench,
     /// The log.
@@ -347,6 +351,7 @@ impl Default for Config {
             guests: Guests::default(),
             roles: Vec::new(),
             accounts: Vec::new(),
+            rooms: Room::defaults(),
             bench: Bench { enabled: false },
             log: Log {
                 format: LogFormat::Text,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use actix::{Actor, Context, Handler};
 
-use super::messages::{End, FanOut, Hand};
+use super::messages::{Begin, End, FanOut, Hand, InRoom};
 use super::shard::Shard;
 use crate::config::limits;
 
@@ -22,7 +22,7 @@ impl TopicActor {
 
     /// Does something with the shard. A panic ends that and nothing else: the connections of a whole worker must not
     /// lose their topics because of one message.
-    fn contained(&self, work: impl FnOnce(&Shard)) {
+    fn contained(&self, work: impl FnOnce(&Rc<Shard>)) {
         if catch_unwind(AssertUnwindSafe(|| work(&self.shard))).is_err() {
             metrics::counter!("fanfare_actor_panics_total", "actor" => "topic").increment(1);
             tracing::error!(
@@ -56,6 +56,22 @@ impl Handler<Hand> for TopicActor {
 
     fn handle(&mut self, hand: Hand, _: &mut Self::Context) {
         self.contained(|shard| shard.hand(hand));
+    }
+}
+
+impl Handler<Begin> for TopicActor {
+    type Result = ();
+
+    fn handle(&mut self, begin: Begin, _: &mut Self::Context) {
+        self.contained(|shard| shard.begin(begin));
+    }
+}
+
+impl Handler<InRoom> for TopicActor {
+    type Result = ();
+
+    fn handle(&mut self, InRoom { topics, room, ask }: InRoom, _: &mut Self::Context) {
+        self.contained(|shard| topics.in_room(shard, room, ask));
     }
 }
 

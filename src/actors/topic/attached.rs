@@ -1,7 +1,7 @@
 //! A connection's hold on the topics: it publishes, subscribes and leaves by it.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::{Topics, lifecycle};
 use crate::backends::Commit;
 use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{ClientId, Publication, Will};
-use crate::domain::topic::TopicFilter;
+use crate::domain::topic::{TopicFilter, TopicName};
 
 /// See the module. Dropping it without [`Attached::detach`] is a connection that ended without goodbye.
 pub struct Attached {
@@ -33,6 +33,8 @@ pub struct Attached {
     will: RefCell<Option<Will>>,
     /// Readers of session queues, by the filter that asked for them.
     pub(super) inboxes: RefCell<HashMap<TopicFilter, Inbox>>,
+    /// Rooms that it is a member of.
+    pub(super) joined: RefCell<BTreeSet<TopicName>>,
     /// What it has published and nobody has yet.
     order: Rc<Order>,
     is_detached: Cell<bool>,
@@ -100,6 +102,7 @@ impl Attached {
             expiry: Cell::new(expiry),
             will: RefCell::new(will),
             inboxes: RefCell::default(),
+            joined: RefCell::default(),
             order: Rc::default(),
             is_detached: Cell::new(false),
         }
@@ -139,6 +142,9 @@ impl Attached {
     /// Publishes. With QoS 2, `packet_id` is remembered in the same commit if the session is durable, so that the
     /// message is not published twice, whatever crashes.
     pub fn publish(&self, publication: Publication, packet_id: Option<u16>) -> Publishing {
+        if let Some(beside) = self.publish_beside(&publication) {
+            return beside;
+        }
         let durable = self.seating.durable.as_ref();
         let from = durable.zip(packet_id).map(|(durable, id)| (durable.no, id));
         self.topics
@@ -173,6 +179,7 @@ impl Attached {
             outgoing.end();
         }
         self.inboxes.borrow_mut().clear();
+        self.lose_rooms();
         let subscriptions = shard.subscriptions(*key);
         shard.detach(*key);
         self.topics.inner.clients.leave(id, handle, *key);

@@ -18,8 +18,10 @@ use actix::Actor as _;
 
 use crate::actors::queue::Queues;
 use crate::backends::QueueCatalog;
+use crate::backends::rooms::RoomStore;
 use crate::backends::topics::TopicStore;
 use crate::domain::publication::{Ordinal, Publication};
+use crate::domain::room::RoomRule;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 mod actor;
@@ -39,6 +41,7 @@ mod order;
 mod outgoing;
 mod publish;
 mod retained;
+mod room;
 mod shard;
 mod subscribe;
 #[cfg(test)]
@@ -56,6 +59,7 @@ pub use inbox::Receipt;
 pub use outgoing::{Outgoing, Received};
 pub use publish::{PublishError, Publishing};
 pub use retained::RetainedLimits;
+pub use room::{HistoryPage, Recover, RoomError, SeatAnswer};
 pub use subscribe::{Granted, SubscribeError};
 pub use window::{Overflow, Sending, WindowLimits};
 
@@ -64,6 +68,7 @@ use deadlines::Deadlines;
 use durable::Durables;
 use groups::Groups;
 use retained::RetainedTable;
+use room::Rooms;
 use shard::{Shard, ShardHandle};
 
 /// Bounds of the topic plane.
@@ -79,6 +84,8 @@ pub struct TopicSettings {
     pub retained: RetainedLimits,
     /// Whether connections and subscriptions are announced on `$aws/events/…`.
     pub lifecycle_events: bool,
+    /// Which topics are rooms; the first rule that matches counts.
+    pub rooms: Vec<RoomRule>,
 }
 
 /// Whether what a publication's publisher was once allowed still is. Asked before something that was kept is delivered.
@@ -108,6 +115,8 @@ struct Inner {
     groups: Groups,
     retained: RetainedTable,
     deadlines: Deadlines,
+    histories: Arc<dyn RoomStore>,
+    rooms: Rooms,
 }
 
 thread_local! {
@@ -119,6 +128,8 @@ thread_local! {
 pub struct TopicParts {
     /// Where sessions and retained messages are kept.
     pub store: Arc<dyn TopicStore>,
+    /// Where rooms' histories are read.
+    pub histories: Arc<dyn RoomStore>,
     /// Whether publishers' rights still stand.
     pub rights: Arc<dyn StandingRights>,
     /// The sessions' queues, for their topics.
@@ -150,6 +161,8 @@ impl Topics {
                 groups: Groups::default(),
                 retained: RetainedTable::new(settings.retained),
                 deadlines: Deadlines::default(),
+                histories: parts.histories,
+                rooms: Rooms::new(&settings.rooms),
                 settings,
             }),
         };
@@ -190,6 +203,10 @@ impl Topics {
         &*self.inner.store
     }
 
+    pub(in crate::actors::topic) fn rooms(&self) -> &Rooms {
+        &self.inner.rooms
+    }
+
     pub(in crate::actors::topic) fn rights(&self) -> &dyn StandingRights {
         &*self.inner.rights
     }
@@ -226,7 +243,7 @@ impl Topics {
         handle.expect("a shard is listed when it is made").clone()
     }
 
-    fn shards(&self) -> Arc<[ShardHandle]> {
+    pub(in crate::actors::topic) fn shards(&self) -> Arc<[ShardHandle]> {
         let shards = self
             .inner
             .shards

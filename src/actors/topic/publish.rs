@@ -15,6 +15,7 @@ use super::messages::Hand;
 use super::order::{Order, Promise};
 use super::shard::{Key, Merged, Shard, ShardHandle};
 use super::{RetainedTable, Topics};
+use crate::backends::rooms::Append;
 use crate::backends::topics::{DurablePublish, Placed, Recipient};
 use crate::domain::StoreError;
 use crate::domain::policy::{Access, Action, Decision};
@@ -30,6 +31,15 @@ pub enum PublishError {
     /// Only the server publishes there.
     #[error("the topic is reserved")]
     Reserved,
+    /// No rule makes that a room, or not one that has this.
+    #[error("there is no such room: {0}")]
+    NotARoom(&'static str),
+    /// What was published is not what is taken there.
+    #[error("the payload is not valid: {0}")]
+    Malformed(&'static str),
+    /// It would be taken at another time, or from another client.
+    #[error("not now: {0}")]
+    NotNow(&'static str),
     /// There is no room: every queue that it is for is full, or there are too many retained messages.
     #[error("the quota is exceeded: {0}")]
     QuotaExceeded(&'static str),
@@ -95,6 +105,20 @@ impl Topics {
         from: Option<(ClientNo, u16)>,
         order: Option<&Rc<Order>>,
     ) -> Publishing {
+        if self.rooms().keeps_history(&publication.topic) {
+            return self.say(publication, from, order);
+        }
+        self.route_here(publication, from, order, None)
+    }
+
+    /// The same on the worker that decides about the order: a room's owner if it has a history, else the publisher's.
+    pub(in crate::actors::topic) fn route_here(
+        &self,
+        publication: Publication,
+        from: Option<(ClientNo, u16)>,
+        order: Option<&Rc<Order>>,
+        history: Option<Append>,
+    ) -> Publishing {
         let shard = self.here();
         let publication = Arc::new(if publication.retain {
             detached(publication)
@@ -107,8 +131,9 @@ impl Topics {
         }
         let route = self.find_route(&publication);
         let is_promised = publication.qos != QoS::AtMostOnce;
-        let must_wait =
-            from.is_some() || is_promised && (publication.retain || !route.recipients.is_empty());
+        let must_wait = from.is_some()
+            || history.is_some()
+            || is_promised && (publication.retain || !route.recipients.is_empty());
         if !must_wait {
             self.publish_unpromised(shard, publication, route, order);
             return Publishing::Done(Ok(()));
@@ -122,6 +147,7 @@ impl Topics {
                 .collect(),
             retain: publication.retain,
             from,
+            history,
         });
         let (topics, promise) = (self.clone(), order.map(Order::promise));
         Publishing::Waiting(Box::pin(async move {
@@ -179,12 +205,16 @@ impl Topics {
         if full > 0 {
             metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "session queue full")
                 .increment(full as u64);
-            if full == placed.places.len() {
+            if full == placed.places.len() && placed.mark.is_none() {
                 return Err(PublishError::QuotaExceeded(
                     "messages in the session's queue",
                 ));
             }
         }
+        let publication = match placed.mark {
+            Some(mark) => Arc::new((*publication).clone().marked(Some(mark))),
+            None => publication,
+        };
         let fan = Fan::new(publication.clone());
         for ((durable, recipient), place) in route.recipients.iter().zip(&placed.places) {
             if let Some(ordinal) = place {
@@ -192,7 +222,13 @@ impl Topics {
             }
         }
         let (topics, handed) = (self.clone(), route.handed);
-        let reach = move || topics.reach(&shard, publication, handed);
+        let mark = placed.mark;
+        let reach = move || {
+            if let Some(mark) = mark {
+                shard.room_reached(&publication.topic, mark.place);
+            }
+            topics.reach(&shard, publication, handed);
+        };
         match promise {
             Some(promise) => promise.keep(reach),
             None => reach(),
@@ -271,6 +307,7 @@ impl Topics {
             to: Vec::new(),
             retain: true,
             from: None,
+            history: None,
         });
         actix::spawn(async move {
             if let Err(error) = stored.await {
@@ -306,7 +343,16 @@ impl Topics {
 
     /// To all connections that subscribe; nothing is kept.
     pub(in crate::actors::topic) fn spread_unasked(&self, publication: Arc<Publication>) {
-        self.spread(&self.here(), Fan::new(publication), Vec::new());
+        self.spread_from(&self.here(), publication);
+    }
+
+    /// The same, from a worker's shard that is known.
+    pub(in crate::actors::topic) fn spread_from(
+        &self,
+        shard: &Rc<Shard>,
+        publication: Arc<Publication>,
+    ) {
+        self.spread(shard, Fan::new(publication), Vec::new());
     }
 
     /// The retained message of a topic.

@@ -11,11 +11,13 @@ use actix::Addr;
 
 use super::actor::TopicActor;
 use super::fan::{Closing, Delivery, Fan, Link};
-use super::messages::{FanOut, Hand};
+use super::messages::{Begin, FanOut, Hand};
+use super::room::Room;
 use super::trie::Trie;
 use crate::config::limits;
 use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{ClientId, Publication, QoS, Subscription};
+use crate::domain::room::{SIDE, governing};
 use crate::domain::topic::{TopicFilter, TopicName};
 
 /// A connection's place in its shard. Not used again by another connection.
@@ -44,6 +46,8 @@ pub(super) struct Shard {
     counts: Arc<Counts>,
     /// Publications for other shards, sent together at the end of the current turn of the event loop.
     outgoing: RefCell<Vec<Arc<Fan>>>,
+    /// Rooms that this worker owns.
+    pub(super) rooms: RefCell<HashMap<TopicName, Room>>,
 }
 
 #[derive(Default)]
@@ -155,9 +159,9 @@ impl Target {
     }
 }
 
-/// Whether it asks for topics of the server.
+/// Whether it asks for what the server itself tells. Topics beside rooms are no events of the server's.
 fn is_reserved(filter: &TopicFilter) -> bool {
-    filter.filter().starts_with('$')
+    filter.filter().starts_with('$') && !filter.filter().starts_with(SIDE)
 }
 
 /// Whether a client published it itself.
@@ -221,6 +225,7 @@ impl Shard {
             state: RefCell::default(),
             counts: Arc::default(),
             outgoing: RefCell::default(),
+            rooms: RefCell::default(),
         }
     }
 
@@ -295,13 +300,69 @@ impl Shard {
             if old.is_some() {
                 state.remove_entry(filter, key);
             }
-            let options = Options::from(subscription);
-            state.filters.insert(filter, Entry { key, options });
-            state.reserved += usize::from(is_reserved(filter));
-            state.forget_targets(filter);
+            state.insert_entry(key, subscription);
         }
         self.count(&state);
         old.is_none()
+    }
+
+    /// Notes a subscription that [`Shard::begin`] will begin; until then nothing is delivered for it. `true` if it is new.
+    pub(super) fn subscribe_later(&self, key: Key, subscription: &Subscription) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(subscriber) = state.subscribers.get_mut(&key) else {
+            return false;
+        };
+        let filter = &subscription.filter;
+        let old = subscriber
+            .filters
+            .insert(filter.clone(), subscription.clone());
+        if old.is_some() {
+            state.remove_entry(filter, key);
+        }
+        self.count(&state);
+        old.is_none()
+    }
+
+    /// A subscription begins, if it is still as it was asked for, with what comes before everything live.
+    pub(super) fn begin(&self, begin: Begin) {
+        let Begin {
+            to,
+            subscription,
+            first,
+        } = begin;
+        let filter = &subscription.filter;
+        let link = {
+            let mut state = self.state.borrow_mut();
+            let Some(subscriber) = state.subscribers.get(&to) else {
+                return;
+            };
+            if subscriber.filters.get(filter) != Some(&subscription) {
+                return;
+            }
+            let may = subscriber
+                .access
+                .allows(Action::Receive, governing(filter.filter()));
+            let link = may.then(|| subscriber.link.clone());
+            state.remove_entry(filter, to);
+            state.insert_entry(to, &subscription);
+            self.count(&state);
+            link
+        };
+        let Some(link) = link else { return };
+        let delivery = |fan: Arc<Fan>| {
+            let ids = subscription
+                .id
+                .filter(|_| filter.matches(&fan.publication.topic));
+            Delivery {
+                qos: subscription.qos.min(fan.publication.qos),
+                fan,
+                retain: false,
+                ids: ids.into_iter().collect(),
+                ordinal: None,
+                receipt: None,
+            }
+        };
+        link.replay(first.into_iter().map(delivery).collect());
     }
 
     /// Removes a subscription; `false` if there was none.
@@ -393,7 +454,7 @@ impl Shard {
         }
     }
 
-    fn send_outgoing(&self, shards: &[ShardHandle]) {
+    pub(super) fn send_outgoing(&self, shards: &[ShardHandle]) {
         let fans = self.outgoing.take();
         let others = shards
             .iter()
@@ -407,6 +468,13 @@ impl Shard {
 }
 
 impl State {
+    fn insert_entry(&mut self, key: Key, subscription: &Subscription) {
+        let (filter, options) = (&subscription.filter, Options::from(subscription));
+        self.filters.insert(filter, Entry { key, options });
+        self.reserved += usize::from(is_reserved(filter));
+        self.forget_targets(filter);
+    }
+
     fn remove_entry(&mut self, filter: &TopicFilter, key: Key) {
         let removed = self.filters.remove(filter, |entry| entry.key == key);
         if is_reserved(filter) {
@@ -448,7 +516,8 @@ impl State {
 
     fn target(&self, topic: &TopicName, entries: &[Entry]) -> Option<Target> {
         let subscriber = self.subscribers.get(&entries.first()?.key)?;
-        if !subscriber.access.allows(Action::Receive, topic.as_str()) {
+        let resource = governing(topic.as_str());
+        if !subscriber.access.allows(Action::Receive, resource) {
             return None;
         }
         let options = || entries.iter().map(|entry| entry.options);

@@ -8,12 +8,14 @@ use super::durable::Durable;
 use super::fan::{Delivery, Fan};
 use super::groups::Member;
 use super::inbox::{self, Inbox};
+use super::room::{Ask, First, Recover};
 use super::shard::{Key, Options, ShardHandle, is_from};
 use super::{Topics, lifecycle};
 use crate::backends::topics::{DurablePublish, Recipient};
 use crate::domain::policy::{Access, Action, Decision};
 use crate::domain::publication::{ClientId, Publication, QoS, RetainHandling, Subscription};
-use crate::domain::topic::TopicFilter;
+use crate::domain::room::{SIDE, governing};
+use crate::domain::topic::{TopicFilter, TopicName};
 use crate::domain::{QueueName, StoreError};
 
 /// A subscription that stands.
@@ -31,6 +33,12 @@ pub enum SubscribeError {
     /// The policy says no.
     #[error("not authorized to subscribe to this filter: {0}")]
     NotAllowed(Decision),
+    /// No rule makes that a room that can be subscribed to so.
+    #[error("there is no such room, or it does not have that")]
+    NotARoom,
+    /// Only one room by its name can be recovered.
+    #[error("only one topic, without wildcards, can be recovered")]
+    NotRecoverable,
     /// Nothing is published there for clients.
     #[error("the topic is reserved")]
     Reserved,
@@ -55,10 +63,23 @@ impl Attached {
         &self,
         subscriptions: Vec<Subscription>,
     ) -> Vec<Result<Granted, SubscribeError>> {
+        self.subscribe_since(subscriptions, None).await
+    }
+
+    /// The same for a client that wants to know what it missed in a room.
+    pub async fn subscribe_since(
+        &self,
+        subscriptions: Vec<Subscription>,
+        recover: Option<Recover>,
+    ) -> Vec<Result<Granted, SubscribeError>> {
+        if recover.is_some() && subscriptions.len() != 1 {
+            let refused = |_| Err(SubscribeError::NotRecoverable);
+            return subscriptions.iter().map(refused).collect();
+        }
         let mut results: Vec<Result<(), SubscribeError>> = Vec::new();
         let mut is_new = Vec::new();
         for subscription in &subscriptions {
-            let added = self.add(subscription);
+            let added = self.add(subscription, recover);
             is_new.push(matches!(added, Ok(true)));
             results.push(added.map(|_| ()));
         }
@@ -107,12 +128,19 @@ impl Attached {
     }
 
     /// `true` if the subscription is new.
-    fn add(&self, subscription: &Subscription) -> Result<bool, SubscribeError> {
+    fn add(
+        &self,
+        subscription: &Subscription,
+        recover: Option<Recover>,
+    ) -> Result<bool, SubscribeError> {
         let filter = &subscription.filter;
         if let Some(refused) = refused(filter) {
             return Err(refused);
         }
-        let decision = self.access().decide(Action::Subscribe, filter.filter());
+        let beside = self.topics.beside(&self.access(), filter, recover)?;
+        let decision = self
+            .access()
+            .decide(Action::Subscribe, governing(filter.filter()));
         if !decision.is_allowed() {
             return Err(SubscribeError::NotAllowed(decision));
         }
@@ -129,7 +157,41 @@ impl Attached {
             self.topics.inner.durables.subscribe(durable, subscription);
         }
         self.join(subscription);
-        Ok(shard.subscribe(key, subscription))
+        let look = beside.and_then(|beside| Some((beside.room, beside.first?)));
+        Ok(match look {
+            None => shard.subscribe(key, subscription),
+            Some((room, first)) => {
+                let is_new = shard.subscribe_later(key, subscription);
+                self.look(&room, subscription, first)?;
+                is_new
+            }
+        })
+    }
+
+    /// The room's owner begins the subscription.
+    fn look(
+        &self,
+        room: &TopicName,
+        subscription: &Subscription,
+        first: First,
+    ) -> Result<(), SubscribeError> {
+        let Seating { handle, key, .. } = &self.seating;
+        if !self.topics.is_room(room) {
+            self.topics
+                .begin_without_room(handle, *key, subscription, room);
+            return Ok(());
+        }
+        let look = Ask::Look {
+            to: (handle.clone(), *key),
+            client: self.seating.id.clone(),
+            subscription: subscription.clone(),
+            first,
+        };
+        let told = self.topics.tell_room(room, look);
+        told.map_err(|_| {
+            self.remove(&subscription.filter);
+            SubscribeError::TooMany
+        })
     }
 
     fn join(&self, subscription: &Subscription) {
@@ -184,7 +246,7 @@ impl Attached {
         };
         let subscriptions = durable.state().record.subscriptions.clone();
         for subscription in subscriptions {
-            if let Err(error) = self.add(&subscription) {
+            if let Err(error) = self.add(&subscription, None) {
                 tracing::debug!(client = ?self.seating.id, %error, "a subscription was not taken up");
                 self.remove(&subscription.filter);
             }
@@ -199,10 +261,11 @@ impl Attached {
         if let Some(durable) = &self.seating.durable {
             durable.state().access = Some(access.clone());
         }
+        self.leave_forbidden_rooms();
         let mut ended = false;
         for subscription in shard.subscriptions(*key) {
             let filter = &subscription.filter;
-            if access.allows(Action::Subscribe, filter.filter()) {
+            if access.allows(Action::Subscribe, governing(filter.filter())) {
                 self.join(&subscription);
             } else {
                 ended |= self.remove(filter);
@@ -274,6 +337,7 @@ impl Attached {
             to: vec![recipient.clone()],
             retain: false,
             from: None,
+            history: None,
         };
         match self.topics.store().publish(publish).await {
             Ok(placed) => {
@@ -334,7 +398,7 @@ impl Topics {
 /// Filters that nobody may have, whatever the policy says.
 fn refused(filter: &TopicFilter) -> Option<SubscribeError> {
     let text = filter.filter();
-    if text.starts_with('$') && !text.starts_with(EVENTS) {
+    if text.starts_with('$') && !text.starts_with(EVENTS) && !text.starts_with(SIDE) {
         return Some(SubscribeError::Reserved);
     }
     if inbox::is_session_topic(text) && filter.group().is_some() {

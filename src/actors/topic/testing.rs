@@ -71,6 +71,7 @@ pub(super) fn settings() -> TopicSettings {
             bytes: 1000,
         },
         lifecycle_events: true,
+        rooms: super::room::tests::rules(),
     }
 }
 
@@ -91,6 +92,7 @@ impl Plane {
         let (queues, catalog) = queue_testing::queues();
         let parts = TopicParts {
             store: store.clone(),
+            histories: store.clone(),
             rights: Arc::new(Rights),
             queues: queues.clone(),
             catalog,

@@ -17,6 +17,9 @@ use crate::wire::{Call, Route};
 mod get_retained_message;
 mod list_retained_messages;
 mod publish;
+mod rooms;
+
+pub use rooms::ROOM_ROUTES;
 
 /// What the routes work with.
 pub struct DataState {
@@ -28,6 +31,8 @@ pub struct DataState {
     pub clock: Clock,
     /// Longest payload.
     pub max_payload_bytes: usize,
+    /// Longest client id.
+    pub max_client_id_bytes: usize,
 }
 
 const GET: &[Method] = &[Method::GET];

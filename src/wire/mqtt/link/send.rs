@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use bytes::{Bytes, BytesMut};
 
 use crate::actors::topic::{Delivery, Received, Sending};
+use crate::config::limits::rooms::REPLAYED;
 use crate::domain::publication::{Publication, QoS};
 use crate::domain::{StoreError, Timestamp};
 
@@ -30,11 +31,19 @@ pub(super) struct Held {
     live: VecDeque<Delivery>,
     live_bytes: usize,
     retained: VecDeque<Delivery>,
+    /// What was asked for of a room's history, and what came live since: none of it may be dropped, and it has an order.
+    replay: VecDeque<Delivery>,
 }
 
 impl Held {
     fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.retained.is_empty()
+        self.live.is_empty() && self.retained.is_empty() && self.replay.is_empty()
+    }
+
+    /// Whether something that comes live has to wait for what was asked for of a room's history. What comes from a session's
+    /// queue has an order of its own.
+    fn goes_after(&self, delivery: &Delivery) -> bool {
+        !self.replay.is_empty() && delivery.ordinal.is_none() && delivery.receipt.is_none()
     }
 
     /// Keeps a live publication; says how many older ones had to go for it.
@@ -113,23 +122,35 @@ impl Link {
             self.deliver_at_most_once(delivery);
             return;
         }
-        match self.open(|open| open.outgoing.offer(delivery)) {
-            Some(Ok(())) => self.pump(),
-            Some(Err(_)) => self.overflow("too many publications wait for acknowledgements"),
+        let offered = self.open(|open| match open.held.goes_after(delivery) {
+            true => None,
+            false => Some(open.outgoing.offer(delivery)),
+        });
+        match offered {
+            Some(Some(Ok(()))) => self.pump(),
+            Some(Some(Err(_))) => self.overflow("too many publications wait for acknowledgements"),
+            Some(None) => self.on_replay(vec![delivery.clone()]),
             None => {}
         }
     }
 
     fn deliver_at_most_once(&self, delivery: &Delivery) {
         let most = self.mqtt.settings.max_outbound_bytes;
-        self.open(|open| {
-            if !open.held.is_empty() || !self.may_write() {
-                let dropped = open.held.push(delivery.clone(), most);
-                watch::tally(|tally| tally.dropped += dropped);
-                return;
+        let goes_after = self.open(|open| {
+            if open.held.is_empty() && self.may_write() {
+                self.write(open, delivery, None, false);
+                return false;
             }
-            self.write(open, delivery, None, false);
+            if open.held.goes_after(delivery) {
+                return true;
+            }
+            let dropped = open.held.push(delivery.clone(), most);
+            watch::tally(|tally| tally.dropped += dropped);
+            false
         });
+        if goes_after == Some(true) {
+            self.on_replay(vec![delivery.clone()]);
+        }
     }
 
     /// Retained messages are sent as the client takes them: there may be many.
@@ -146,6 +167,21 @@ impl Link {
         }
     }
 
+    /// The topics have something that the client asked for at once. It is sent as the client takes it, and what comes live
+    /// goes after it.
+    pub(super) fn on_replay(&self, deliveries: Vec<Delivery>) {
+        let most = self.mqtt.settings.max_waiting + REPLAYED as usize + 1;
+        let is_too_much = self.open(|open| {
+            open.held.replay.extend(deliveries);
+            open.held.replay.len() > most
+        });
+        match is_too_much {
+            Some(true) => self.overflow("too many publications wait for the client"),
+            Some(false) => self.pump(),
+            None => {}
+        }
+    }
+
     /// More would wait than may.
     fn overflow(&self, why: &str) {
         metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer").increment(1);
@@ -156,7 +192,8 @@ impl Link {
     pub(super) fn pump(&self) {
         let result = self.open(|open| {
             // What was retained is older than what came since.
-            self.pump_retained(open)?;
+            self.pump_kept(open, |held| &mut held.retained)?;
+            self.pump_kept(open, |held| &mut held.replay)?;
             while self.may_write() {
                 let Some(delivery) = open.held.pop_live() else {
                     break;
@@ -176,15 +213,20 @@ impl Link {
         }
     }
 
-    fn pump_retained(&self, open: &mut Open) -> Result<(), StoreError> {
+    /// Sends what was kept for the client before it came, as far as it takes it.
+    fn pump_kept(
+        &self,
+        open: &mut Open,
+        kept: fn(&mut Held) -> &mut VecDeque<Delivery>,
+    ) -> Result<(), StoreError> {
         while self.may_write() {
-            let Some(first) = open.held.retained.front() else {
+            let Some(first) = kept(&mut open.held).front() else {
                 break;
             };
             if first.qos != QoS::AtMostOnce && !open.outgoing.has_room() {
                 break;
             }
-            let delivery = open.held.retained.pop_front().expect("looked at before");
+            let delivery = kept(&mut open.held).pop_front().expect("looked at before");
             if delivery.qos == QoS::AtMostOnce {
                 self.write_alive(open, &delivery);
             } else {
