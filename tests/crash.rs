@@ -5,4 +5,11 @@
 //! `FANFARE_CRASH_SEED` repeats a run's choices. `FANFARE_BIN` tests another binary.
 
 mod faults;
+#[path = "mqtt/client.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "the tests of MQTT use the rest, and may end by a panic"
+)]
+mod mqtt_client;
 mod server;

@@ -8,6 +8,7 @@ use crate::auth::Authenticator;
 use crate::backends::embedded::Embedded;
 use crate::config::{self, Config};
 use crate::domain::publication::Publication;
+use crate::domain::topic::Hash;
 use crate::domain::{Clock, StoreError};
 use crate::wire::front::{Door, Origins};
 use crate::wire::mqtt::link::{Mqtt, MqttSettings};
@@ -72,6 +73,10 @@ fn topics(mqtt: &config::Mqtt, rooms: &[config::Room]) -> TopicSettings {
         retained: RetainedLimits {
             messages: mqtt.max_retained_messages,
             bytes: mqtt.max_retained_bytes,
+        },
+        hash: match mqtt.profile {
+            config::MqttProfile::Open => Hash::WithParent,
+            config::MqttProfile::Aws => Hash::WithoutParent,
         },
         lifecycle_events: mqtt.lifecycle_events,
         // A filter that is none was refused with the configuration.

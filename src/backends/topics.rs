@@ -7,7 +7,7 @@ use super::Commit;
 use super::rooms::Append;
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication, QoS};
 use crate::domain::room::Mark;
-use crate::domain::{StoreError, Timestamp};
+use crate::domain::{Seq, StoreError, Timestamp};
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -40,7 +40,8 @@ pub trait TopicStore: Send + Sync + 'static {
     /// happens, unless it is for a history, which has room.
     fn publish(&self, publish: DurablePublish) -> Commit<Placed>;
 
-    /// Messages in a session's queue after `after`, ascending, at most `limit`, expired ones left out. Reads from disk.
+    /// Messages in a session's queue after `after`, ascending, at most `limit`, expired ones left out unless they were
+    /// [sent](TopicStore::sent). Reads from disk.
     fn queued(
         &self,
         client: ClientNo,
@@ -51,6 +52,10 @@ pub trait TopicStore: Send + Sync + 'static {
 
     /// How many messages wait in a session's queue.
     fn depth(&self, client: ClientNo) -> Result<u64, StoreError>;
+
+    /// A message that expires is being sent to the client: from now on it stays in the queue until it is done, past its
+    /// expiry too (`[MQTT-4.3.3-7]`). Not waited for: if it is lost, the message may expire although it was sent.
+    fn sent(&self, client: ClientNo, message: Ordinal);
 
     /// QoS 2: the client has the message (PUBREC); from now on only PUBREL is to be sent for it. It stays in the queue
     /// until it is done, past its expiry too, without what was published.
@@ -108,6 +113,8 @@ pub struct Placed {
     pub repeated: bool,
     /// Its place in its room's history, if it was to have one.
     pub mark: Option<Mark>,
+    /// If it became, or removed, its topic's retained message: its place among those that did, in the order of commits.
+    pub retained: Option<Seq>,
 }
 
 /// A message in a session's queue.
@@ -123,6 +130,8 @@ pub struct Queued {
     pub retain: bool,
     /// Subscription Identifiers.
     pub ids: Vec<u32>,
+    /// Whether it expires and was sent before, see [`TopicStore::sent`].
+    pub sent: bool,
     /// QoS 2: whether the client already has it, see [`TopicStore::received`].
     pub received: bool,
 }

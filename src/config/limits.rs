@@ -43,6 +43,10 @@ pub const USER_MAILBOX: usize = 256;
 /// counted, and others wait.
 pub const TOPIC_MAILBOX: usize = 4096;
 
+/// Bytes of publications that wait for room in another worker's mailbox. Beyond it they are dropped and counted, but for
+/// those that durable sessions have on disk.
+pub const FORWARD_BACKLOG_BYTES: usize = 64 << 20;
+
 /// Publications that one message carries to another worker.
 pub const FAN_OUT_BATCH: usize = 256;
 
@@ -224,11 +228,15 @@ pub mod links {
     /// A worker's read buffer, in bytes.
     pub const READ_BYTES: usize = 64 * 1024;
 
-    /// Reads in one turn; then the other connections of the worker have theirs.
-    pub const READS_AT_A_TIME: usize = 4;
+    /// Bytes read in one turn; then the other connections of the worker have theirs. What one turn brings goes out in one
+    /// write to each subscriber, so more would only be held back there.
+    pub const TURN_BYTES: usize = 64 * 1024;
 
     /// Read at a time from a WebSocket, in bytes, since the decoder's buffer keeps its size.
-    pub const CHUNK_BYTES: usize = 4 * 1024;
+    pub const CHUNK_BYTES: usize = 16 * 1024;
+
+    /// What a worker keeps of one turn for several connections at once, in bytes; beyond it, each has its own copy.
+    pub const TURN_LOG_BYTES: usize = 1 << 20;
 
     /// A client that does not read is read until its answers are this many bytes, and then not any more.
     pub const READ_ON_BYTES: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 //! Topic names and topic filters (MQTT 5.0 section 4.7). A value of such a type is valid.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::Hasher;
 
 use bytestring::ByteString;
 
@@ -29,6 +29,16 @@ pub enum InvalidTopic {
     /// `$share` without a group name and a filter.
     #[error("a shared subscription must have the form $share/name/filter")]
     Share,
+}
+
+/// What `#` at the end of a filter matches besides everything below its parent level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hash {
+    /// The parent level, too: `sensor/#` matches `sensor` (MQTT 5.0 section 4.7.1.2).
+    #[default]
+    WithParent,
+    /// Nothing else, as with AWS IoT Core.
+    WithoutParent,
 }
 
 /// Levels that a topic may have. Ours; beyond it the name or filter is refused.
@@ -82,7 +92,7 @@ impl TopicName {
 }
 
 /// As its text, so that a table by topic name can be asked with a text.
-impl Hash for TopicName {
+impl std::hash::Hash for TopicName {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
     }
@@ -107,7 +117,7 @@ impl fmt::Debug for TopicName {
 }
 
 /// What a subscription asks for: a topic filter, and the group if it is a shared subscription.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, std::hash::Hash)]
 pub struct TopicFilter {
     /// As the client wrote it, with `$share/name/` if it is shared.
     text: ByteString,
@@ -177,9 +187,13 @@ impl TopicFilter {
         self.levels().any(|level| matches!(level, "#" | "+"))
     }
 
-    /// Whether it matches a topic. `#` also matches the parent level, and a wildcard in the first level matches no
-    /// topic that starts with `$` (4.7.2).
+    /// Whether it matches a topic, as the specification has it.
     pub fn matches(&self, topic: &TopicName) -> bool {
+        self.matches_with(topic, Hash::WithParent)
+    }
+
+    /// Whether it matches a topic. A wildcard in the first level matches no topic that starts with `$` (4.7.2).
+    pub fn matches_with(&self, topic: &TopicName, hash: Hash) -> bool {
         let mut filter = self.levels();
         let mut name = topic.levels();
         let mut first = true;
@@ -190,7 +204,8 @@ impl TopicFilter {
             }
             first = false;
             match (wanted, name.next()) {
-                (Some("#"), _) | (None, None) => return true,
+                (Some("#"), None) => return hash == Hash::WithParent,
+                (Some("#"), Some(_)) | (None, None) => return true,
                 (Some("+"), Some(_)) => {}
                 (Some(wanted), Some(level)) if wanted == level => {}
                 _ => return false,

@@ -35,7 +35,7 @@ async fn check_disk(
     broken
 }
 
-fn choose_survival(seed: &mut Seed) -> Survival {
+pub fn choose_survival(seed: &mut Seed) -> Survival {
     match seed.below(4) {
         0 => Survival::Nothing,
         1 => Survival::Names,
@@ -44,7 +44,7 @@ fn choose_survival(seed: &mut Seed) -> Survival {
 }
 
 /// Positions to cut at: around syncs and anywhere, none before `first`.
-fn choose_cuts(recording: &Recording, first: u64, count: u64, seed: &mut Seed) -> Vec<u64> {
+pub fn choose_cuts(recording: &Recording, first: u64, count: u64, seed: &mut Seed) -> Vec<u64> {
     let end = recording.end();
     let mut boundaries = recording.sync_boundaries();
     boundaries.retain(|position| *position >= first);

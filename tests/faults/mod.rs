@@ -7,10 +7,15 @@ mod load;
 mod power;
 mod setting;
 
-use crate::server::{self, client};
+use crate::{
+    mqtt_client,
+    server::{self, client},
+};
 
 mod cuts;
+mod exactly_once;
 mod full_disk;
 mod kills;
 mod mqtt;
 mod process;
+mod topic_cuts;

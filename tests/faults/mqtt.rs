@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::server::{Launch, Server};
 use super::setting::{becomes, block_on, millis, number_from, seed};
 
-const ANYONE: &str = r#"{"Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}"#;
+pub const ANYONE: &str = r#"{"Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}"#;
 
 /// Every so many kills all that was acknowledged has to be with every subscriber.
 const THOROUGH: u64 = 10;

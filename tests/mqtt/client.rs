@@ -82,6 +82,15 @@ impl Client {
         self.raw(&bytes);
     }
 
+    /// Sends packets in one write, so that the server mostly finds them together.
+    pub fn send_together(&mut self, packets: impl IntoIterator<Item = Packet>) {
+        let mut bytes = BytesMut::new();
+        for packet in packets {
+            self.encoder.encode(&packet, &mut bytes).unwrap();
+        }
+        self.raw(&bytes);
+    }
+
     /// Sends bytes as they are. The server may have closed already.
     pub fn raw(&mut self, bytes: &[u8]) {
         let _closed = self.stream.write_all(bytes);

@@ -190,6 +190,46 @@ fn each_topic_keeps_the_order_of_its_publisher() {
 }
 
 #[test]
+fn what_comes_together_goes_to_each_as_it_subscribed() {
+    let broker = broker::open();
+    for version in BOTH {
+        let mut sender = broker.client(version, "together-sender");
+        let mut clients: Vec<Client> = ["together/a", "together/b", "together/#"]
+            .into_iter()
+            .enumerate()
+            .map(|(number, filter)| {
+                // Each in both versions of the protocol, as its number says.
+                let mut client = broker.client(BOTH[number % 2], &format!("together-{number}"));
+                client.subscribe(filter, Q0);
+                client
+            })
+            .collect();
+        let sent: Vec<(String, String)> = (0..200)
+            .map(|number: u32| {
+                let topic = if number % 3 == 1 { "b" } else { "a" };
+                let payload = format!("{number}").repeat(1 + number as usize % 40);
+                (format!("together/{topic}"), payload)
+            })
+            .collect();
+        let packets = sent
+            .iter()
+            .map(|(topic, payload)| Packet::Publish(publish(topic, payload, Q0)));
+        sender.send_together(packets);
+        for (client, filter) in clients.iter_mut().zip(["together/a", "together/b", ""]) {
+            for (topic, payload) in sent.iter().filter(|(topic, _)| topic.starts_with(filter)) {
+                let got = client.publish_in();
+                assert_eq!(
+                    got.topic.as_ref().map(|name| name.as_str()),
+                    Some(&topic[..])
+                );
+                assert_eq!(got.payload, payload.as_bytes());
+            }
+            client.quiet();
+        }
+    }
+}
+
+#[test]
 fn one_that_waits_for_the_disk_is_not_overtaken() {
     let broker = broker::open();
     let mut client = broker.client(V5, "overtaken");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use fanfare::domain::publication::RetainHandling;
 use fanfare::wire::mqtt::codec::{Ack, Connect, Packet, ReasonCode};
 
 use crate::broker::Setup;
@@ -275,4 +276,59 @@ fn what_expires_is_still_acknowledged_to_the_end() {
     std::thread::sleep(Duration::from_millis(1300));
     client.send(Packet::PubRel(Ack::success(id)));
     assert_eq!(client.recv(), Packet::PubComp(Ack::success(id)));
+}
+
+#[test]
+fn a_hash_matches_the_parent_level_but_not_with_the_profile_of_aws() {
+    for (profile, matches) in [("open", true), ("aws", false)] {
+        let broker = Setup::new()
+            .mqtt("profile", format!("\"{profile}\""))
+            .start();
+        let mut sender = broker.client(V5, "sender");
+        for topic in ["sensor", "sensor/1"] {
+            sender.publish_as(retained(topic, topic, Q1));
+        }
+        let expect = if matches {
+            &["sensor", "sensor/1"][..]
+        } else {
+            &["sensor/1"]
+        };
+        let mut durable = persistent(V5, "durable");
+        durable.session_expiry_s = 60;
+        let (mut durable, _) = Client::connected(broker.mqtt(), durable);
+        let mut live = broker.client(V5, "live");
+        let mut member = broker.client(V5, "member");
+        live.subscribe("sensor/#", Q0);
+        let mut asked = subscription("sensor/#", Q1);
+        asked.retain_handling = RetainHandling::Never;
+        assert_eq!(
+            durable.subscribe_all(vec![asked]),
+            [ReasonCode::GrantedQoS1]
+        );
+        member.subscribe("$share/g/sensor/#", Q0);
+        let got = |client: &mut Client| -> Vec<_> {
+            expect.iter().map(|_| client.take().payload).collect()
+        };
+        if matches {
+            assert_eq!(got(&mut live), expect, "what was kept");
+        } else {
+            // AWS IoT Core gives a wildcard nothing that was kept.
+            live.quiet();
+        }
+        for topic in ["sensor", "sensor/1"] {
+            sender.publish(topic, topic, Q1);
+        }
+        for client in [&mut live, &mut durable, &mut member] {
+            assert_eq!(got(client), expect, "{profile}");
+            client.quiet();
+        }
+        // And what comes while the client is away.
+        durable.vanish();
+        for topic in ["sensor", "sensor/1"] {
+            sender.publish(topic, topic, Q1);
+        }
+        let (mut durable, _) = Client::connected(broker.mqtt(), persistent(V5, "durable"));
+        assert_eq!(got(&mut durable), expect, "{profile}");
+        durable.quiet();
+    }
 }

@@ -111,6 +111,44 @@ fn what_was_not_acknowledged_is_sent_again_as_it_was() {
 }
 
 #[test]
+fn what_was_sent_is_brought_to_its_end_although_it_has_expired() {
+    let broker = Setup::new().start();
+    let mut client = resume(&broker, V5, "expired", false);
+    client.subscribe("expired", Q2);
+    let mut sender = broker.client(V5, "expired-sender");
+    let mut send = |payload, qos| {
+        let mut sent = publish("expired", payload, qos);
+        sent.message_expiry_s = Some(1);
+        sender.publish_as(sent);
+    };
+    send("two", Q2);
+    send("one", Q1);
+    let first = [client.publish_in(), client.publish_in()];
+    client.vanish();
+    send("never sent", Q2);
+    std::thread::sleep(Duration::from_millis(1300));
+    // The connection that was away, and then a server that was.
+    let mut client = resume(&broker, V5, "expired", true);
+    let again = [client.publish_in(), client.publish_in()];
+    client.vanish();
+    let Broker { server, data } = broker;
+    server.kill();
+    let broker = Setup::new().start_on(data);
+    let mut client = resume(&broker, V5, "expired", true);
+    let last = [client.take(), client.take()];
+    for got in [again, last] {
+        for (mut got, first) in got.into_iter().zip(&first) {
+            assert!(got.dup && got.message_expiry_s == Some(0));
+            (got.dup, got.message_expiry_s) = (false, first.message_expiry_s);
+            assert_eq!(got, *first, "same packet id, in order");
+        }
+    }
+    client.quiet();
+    client.vanish();
+    resume(&broker, V5, "expired", true).quiet();
+}
+
+#[test]
 fn a_publication_of_qos_2_is_not_repeated_by_a_new_connection() {
     let broker = broker::open();
     for version in BOTH {

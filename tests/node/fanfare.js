@@ -1,88 +1,9 @@
 // A Fanfare server for the JavaScript clients, and signed requests to its own routes.
 
-import { spawn } from "node:child_process";
-import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import AWS from "aws-sdk";
+import { freshId, freshName, OPERATOR, REGION } from "./server.js";
 
-export const REGION = "us-east-1";
-export const ACCOUNT = "123456789012";
-export const STREAM = "dev-sqs-browser-event-dispatcher";
-export const OPERATOR = { accessKeyId: "FANFAREDEV", secretAccessKey: "fanfare-dev-secret" };
-
-const REPOSITORY = resolve(fileURLToPath(import.meta.url), "../../..");
-const START_TIMEOUT_MS = 30_000;
-const DRAIN_TIMEOUT_MS = 25_000;
-
-let numbers = (Date.now() % 1_000_000_000) * 100;
-
-/** An integer that no other test uses. */
-export const freshId = () => numbers++;
-
-/** A queue or session name that no other test uses. */
-export const freshName = (prefix = "t") => `${prefix}-${freshId()}-${randomUUID().slice(0, 8)}`;
-
-/**
- * Starts the binary (or uses the server that FANFARE_TEST_URL names); `stop` ends it and checks its exit code. With a
- * `config` (TOML) or with `tls` the server is always one of its own; then there are `ports` and, in TLS, `ca`, too.
- */
-export async function startServer({ config = "", tls = false } = {}) {
-  if (process.env.FANFARE_TEST_URL && !config && !tls) return { url: process.env.FANFARE_TEST_URL, stop: async () => {} };
-  const binary = process.env.FANFARE_BIN ?? join(REPOSITORY, "target/debug/fanfare");
-  if (!existsSync(binary)) throw new Error(`${binary} is missing: run \`cargo build\` or set FANFARE_BIN`);
-  const directory = mkdtempSync(join(tmpdir(), "fanfare-test-"));
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(FANFARE|AWS)_/.test(name));
-  writeFileSync(join(directory, "fanfare.toml"), config);
-  const listeners = tls ? { FANFARE_HTTP_TLS_LISTEN: "127.0.0.1:0", FANFARE_MQTT_TLS_LISTEN: "127.0.0.1:0" } : {};
-  const child = spawn(resolve(binary), ["serve", "--config", "fanfare.toml", ...(tls ? ["--dev-tls"] : [])], {
-    cwd: directory,
-    env: {
-      ...Object.fromEntries(inherited),
-      FANFARE_HTTP_LISTEN: "127.0.0.1:0",
-      FANFARE_MQTT_LISTEN: "127.0.0.1:0",
-      FANFARE_STORE_DIR: join(directory, "data"),
-      FANFARE_AWS_ACCOUNT: ACCOUNT,
-      ...listeners,
-    },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let log = "";
-  const ports = {};
-  child.stderr.on("data", (chunk) => (log += chunk));
-  const ended = once(child, "exit");
-  const url = await new Promise((found, failed) => {
-    const timer = setTimeout(() => failed(new Error(`no start in time:\n${log}`)), START_TIMEOUT_MS);
-    child.once("exit", (code) => failed(new Error(`exit ${code} at the start:\n${log}`)));
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      log += line + "\n";
-      const [, name, address] = /listening (\w+) ([^\s,]+:\d+)/.exec(line) ?? [];
-      if (name) ports[name] = Number(address.split(":").at(-1));
-      // The last line of the listeners is followed by where the data is.
-      if (line.startsWith("data ")) {
-        clearTimeout(timer);
-        found(`http://127.0.0.1:${ports.http}`);
-      }
-    });
-  });
-  return {
-    url,
-    ports,
-    ca: tls ? readFileSync(join(directory, "data/dev-tls/cert.pem")) : undefined,
-    async stop() {
-      child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), DRAIN_TIMEOUT_MS);
-      const [code] = await ended;
-      clearTimeout(timer);
-      rmSync(directory, { recursive: true, force: true });
-      if (code !== 0) throw new Error(`exit ${code} after SIGTERM:\n${log}`);
-    },
-  };
-}
+export * from "./server.js";
 
 /** The JSON answer to a request signed as an operator's backend does it (SigV4, service execute-api). */
 export async function call(url, method, path, body) {

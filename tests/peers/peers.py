@@ -58,10 +58,11 @@ class Server:
         """What the load generator needs to be let in."""
         return []
 
-    def start(self, durable):
+    def start(self, durable, pinned=True):
         self.dir = Path(tempfile.mkdtemp(prefix="fanfare-peers-"))
         self.ports = {"tcp": free_port(), "ws": free_port(), "http": free_port()}
-        command = ["taskset", "-c", SERVER_CPU, *self.command(durable)]
+        pin = ["taskset", "-c", SERVER_CPU] if pinned else []
+        command = [*pin, *self.command(durable)]
         environment = {**os.environ, **self.environment()}
         log = open(self.dir / "log", "wb")
         self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.dir)

@@ -80,6 +80,18 @@ pub const ALL: &[Step] = &[
         run: node,
     },
     Step {
+        name: "client",
+        about: "our own JavaScript client in Node, its types and its size",
+        minutes: 10,
+        run: client,
+    },
+    Step {
+        name: "browser",
+        about: "pages in Chromium: AWS's and MQTT's clients for browsers",
+        minutes: 10,
+        run: browser,
+    },
+    Step {
         name: "fuzz",
         about: "a short run of every fuzz target",
         minutes: 12,
@@ -255,15 +267,41 @@ fn pytest(env: &Env, python: &Path, arguments: &[&str]) -> Result<String> {
 }
 
 fn node(env: &Env) -> Result<String> {
+    let folder = clients(env)?;
+    node_test(env, &folder)
+}
+
+/// Our own client needs nothing but what checks and bundles it.
+fn client(env: &Env) -> Result<String> {
+    let folder = env.root.join("tests/client");
+    tools::node_modules(env, "client", &folder)?;
+    node_test(env, &folder)
+}
+
+/// The pages in `tests/browser` use the clients that are installed for `tests/node`.
+fn browser(env: &Env) -> Result<String> {
+    tools::chromium(env)?;
+    clients(env)?;
+    let folder = env.root.join("tests/browser");
+    tools::node_modules(env, "browser", &folder)?;
+    node_test(env, &folder)
+}
+
+/// The folder of the JavaScript clients, with them installed.
+fn clients(env: &Env) -> Result<std::path::PathBuf> {
     let folder = env.root.join("tests/node");
-    tools::node_modules(env, &folder)?;
+    tools::node_modules(env, "node", &folder)?;
+    Ok(folder)
+}
+
+fn node_test(env: &Env, folder: &Path) -> Result<String> {
     build_server(env)?;
     let mut command = Command::new("node");
     tools::run(
         env,
         command
             .arg("--test")
-            .current_dir(&folder)
+            .current_dir(folder)
             .env("FANFARE_BIN", env.server()),
     )?;
     silent()

@@ -15,6 +15,9 @@ use crate::env::Env;
 /// What the differential test speaks with beside our own server, where Debian puts it.
 const MOSQUITTO: &str = "/usr/sbin/mosquitto";
 
+/// The browser, where Debian puts it; `tests/browser/harness.mjs` starts it from there.
+const CHROMIUM: &str = "/usr/bin/chromium";
+
 /// The cargo-deny that `deny.toml` was written for.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -137,26 +140,32 @@ pub fn cargo_deny(env: &Env) -> Result<PathBuf> {
 
 /// Mosquitto and its clients, from Debian's packages if they are not there.
 pub fn mosquitto(env: &Env) -> Result<PathBuf> {
-    let path = PathBuf::from(MOSQUITTO);
-    if !path.exists() {
+    debian(env, MOSQUITTO, &["mosquitto", "mosquitto-clients"])
+}
+
+/// The browser of the browser tests, from Debian's package if it is not there.
+pub fn chromium(env: &Env) -> Result<PathBuf> {
+    debian(env, CHROMIUM, &["chromium"])
+}
+
+/// A program at `path`, installed with Debian's `packages` if it is not there.
+fn debian(env: &Env, path: &str, packages: &[&str]) -> Result<PathBuf> {
+    let program = PathBuf::from(path);
+    if !program.exists() {
         let apt = |arguments: &[&str]| {
             let mut command = Command::new("apt-get");
             command.env("DEBIAN_FRONTEND", "noninteractive");
             run(env, command.args(arguments))
         };
         apt(&["update"])?;
-        let packages = ["mosquitto", "mosquitto-clients"];
-        apt(&[
-            &["install", "--yes", "--no-install-recommends"],
-            &packages[..],
-        ]
-        .concat())?;
+        apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())?;
     }
     ensure!(
-        path.exists(),
-        "there is no {MOSQUITTO}: apt-get install mosquitto"
+        program.exists(),
+        "there is no {path}: apt-get install {}",
+        packages.join(" ")
     );
-    Ok(path)
+    Ok(program)
 }
 
 /// The Python interpreter of a virtual environment that holds what `requirements` pins; remade when that file changes.
@@ -187,8 +196,8 @@ pub fn python(env: &Env, name: &str, requirements: &Path) -> Result<PathBuf> {
     Ok(interpreter)
 }
 
-/// Installs the packages of the Node suites; again when their lock file changes.
-pub fn node_modules(env: &Env, folder: &Path) -> Result<()> {
+/// Installs the packages of the Node suite in `folder`; again when their lock file changes. `name` is its stamp's.
+pub fn node_modules(env: &Env, name: &str, folder: &Path) -> Result<()> {
     let version = output(Command::new("node").arg("--version"));
     let version = version.context("the Node suites need node and npm")?;
     match node_major(&version) {
@@ -199,7 +208,7 @@ pub fn node_modules(env: &Env, folder: &Path) -> Result<()> {
         ),
     }
     let lock = folder.join("package-lock.json");
-    once(env, "node", &lock, &folder.join("node_modules"), || {
+    once(env, name, &lock, &folder.join("node_modules"), || {
         let mut install = Command::new("npm");
         run(
             env,

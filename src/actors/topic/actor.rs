@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use actix::{Actor, Context, Handler};
 
-use super::messages::{Begin, End, FanOut, Hand, InRoom};
+use super::messages::{End, InRoom, Parcel};
 use super::shard::Shard;
 use crate::config::limits;
 
@@ -41,29 +41,19 @@ impl Actor for TopicActor {
     }
 }
 
-impl Handler<FanOut> for TopicActor {
+impl Handler<Parcel> for TopicActor {
     type Result = ();
 
-    fn handle(&mut self, FanOut(fans): FanOut, _: &mut Self::Context) {
-        for fan in &fans {
-            self.contained(|shard| shard.fan_out(fan));
+    fn handle(&mut self, parcel: Parcel, _: &mut Self::Context) {
+        match parcel {
+            Parcel::FanOut(fans) => {
+                for fan in &fans {
+                    self.contained(|shard| shard.fan_out(fan));
+                }
+            }
+            Parcel::Hand(hand) => self.contained(|shard| shard.hand(hand)),
+            Parcel::Begin(begin) => self.contained(|shard| shard.begin(begin)),
         }
-    }
-}
-
-impl Handler<Hand> for TopicActor {
-    type Result = ();
-
-    fn handle(&mut self, hand: Hand, _: &mut Self::Context) {
-        self.contained(|shard| shard.hand(hand));
-    }
-}
-
-impl Handler<Begin> for TopicActor {
-    type Result = ();
-
-    fn handle(&mut self, begin: Begin, _: &mut Self::Context) {
-        self.contained(|shard| shard.begin(begin));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::backends::topics::{DurablePublish, Placed, Queued, Recipient, TopicSt
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication};
 use crate::domain::room::{Epoch, Mark, Place};
 use crate::domain::topic::TopicName;
-use crate::domain::{StoreError, Timestamp};
+use crate::domain::{Seq, StoreError, Timestamp};
 
 /// See the module. What is changed can be seen at once; that it was committed is told when the disk is let go.
 pub(super) struct Memory {
@@ -33,12 +33,13 @@ pub(super) enum Disk {
 #[derive(Default)]
 struct Rows {
     last_client: u64,
+    last_retained: u64,
     clients: BTreeMap<ClientNo, ClientRecord>,
     last_ordinal: BTreeMap<ClientNo, u64>,
     queued: BTreeMap<(ClientNo, Ordinal), Queued>,
     packet_ids: BTreeSet<(ClientNo, u16)>,
-    retained: BTreeMap<TopicName, Arc<Publication>>,
     rooms: BTreeMap<TopicName, (Epoch, u64, BTreeMap<u64, Said>)>,
+    retained: BTreeMap<TopicName, Arc<Publication>>,
 }
 
 impl Memory {
@@ -145,6 +146,10 @@ impl Rows {
             publish.publication = Arc::new(marked);
         }
         let publication = &publish.publication;
+        let retained = publish.retain.then(|| {
+            self.last_retained += 1;
+            Seq(self.last_retained)
+        });
         if publish.retain {
             if publication.payload.is_empty() {
                 self.retained.remove(&publication.topic);
@@ -166,6 +171,7 @@ impl Rows {
                 qos: to.qos,
                 retain: to.retain,
                 ids: to.ids,
+                sent: false,
                 received: false,
             };
             self.queued.insert((to.client, ordinal), queued);
@@ -173,8 +179,9 @@ impl Rows {
         });
         Placed {
             places: places.collect(),
+            repeated: false,
             mark,
-            ..Placed::default()
+            retained,
         }
     }
 }
@@ -270,13 +277,23 @@ impl TopicStore for Memory {
         let rows = self.rows.lock().unwrap();
         let found = rows.queued.range(from..=(client, Ordinal(u64::MAX)));
         let found = found.map(|(_, queued)| queued);
-        let alive = found.filter(|queued| queued.publication.expires.is_none_or(|at| at > now));
+        let alive = found.filter(|queued| {
+            let expires = queued.publication.expires;
+            queued.sent || queued.received || expires.is_none_or(|at| at > now)
+        });
         Ok(alive.take(limit).cloned().collect())
     }
 
     fn depth(&self, client: ClientNo) -> Result<u64, StoreError> {
         let rows = self.rows.lock().unwrap();
         Ok(rows.queued.keys().filter(|(no, _)| *no == client).count() as u64)
+    }
+
+    fn sent(&self, client: ClientNo, message: Ordinal) {
+        let mut rows = self.rows.lock().unwrap();
+        if let Some(queued) = rows.queued.get_mut(&(client, message)) {
+            queued.sent = queued.publication.expires.is_some();
+        }
     }
 
     fn received(&self, client: ClientNo, message: Ordinal) -> Commit<()> {

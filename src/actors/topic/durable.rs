@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use dashmap::DashMap;
 
 use super::shard::{Key, Merged, Options, ShardHandle, is_from};
+use super::ticks::{Tick, Ticks};
 use super::trie::Trie;
 use crate::backends::topics::Recipient;
 use crate::domain::Timestamp;
@@ -15,7 +16,7 @@ use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{
     ClientId, ClientNo, ClientRecord, Ordinal, Publication, QoS, Subscription,
 };
-use crate::domain::topic::TopicFilter;
+use crate::domain::topic::{Hash, TopicFilter};
 
 /// A session with a queue on disk.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Durable {
 }
 
 /// All durable sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Durables {
     by_id: DashMap<ClientId, Arc<Durable>>,
     filters: RwLock<Trie<Entry>>,
@@ -72,6 +73,14 @@ struct Entry {
 }
 
 impl Durables {
+    pub(super) fn new(hash: Hash) -> Self {
+        Self {
+            by_id: DashMap::default(),
+            filters: RwLock::new(Trie::new(hash)),
+            subscriptions: AtomicUsize::default(),
+        }
+    }
+
     pub(super) fn get(&self, id: &ClientId) -> Option<Arc<Durable>> {
         self.by_id.get(id).map(|found| found.clone())
     }
@@ -104,7 +113,7 @@ impl Durables {
             self.forget(&old);
         }
         for subscription in &record.subscriptions {
-            self.insert(&durable, subscription);
+            self.insert(&durable, subscription, || ());
         }
         self.show();
         durable
@@ -129,30 +138,25 @@ impl Durables {
         }
     }
 
-    /// Adds a subscription, or replaces the one of the same filter, in the record too. `true` if it is new.
-    pub(super) fn subscribe(&self, durable: &Arc<Durable>, subscription: &Subscription) -> bool {
-        let is_new = {
+    /// Adds a subscription, or replaces the one of the same filter, in the record too. Says when it was made.
+    pub(super) fn subscribe(
+        &self,
+        durable: &Arc<Durable>,
+        subscription: &Subscription,
+        ticks: &Ticks,
+    ) -> Tick {
+        {
             let mut state = durable.state();
             let subscriptions = &mut state.record.subscriptions;
             let old = subscriptions
                 .iter_mut()
                 .find(|old| old.filter == subscription.filter);
             match old {
-                Some(old) => {
-                    *old = subscription.clone();
-                    false
-                }
-                None => {
-                    subscriptions.push(subscription.clone());
-                    true
-                }
+                Some(old) => *old = subscription.clone(),
+                None => subscriptions.push(subscription.clone()),
             }
-        };
-        if !is_new {
-            self.delete(durable, &subscription.filter);
         }
-        self.insert(durable, subscription);
-        is_new
+        self.insert(durable, subscription, || ticks.next())
     }
 
     /// Removes a subscription, from the record too; `false` if there was none.
@@ -168,9 +172,15 @@ impl Durables {
         removed
     }
 
-    fn insert(&self, durable: &Arc<Durable>, subscription: &Subscription) {
+    /// `meanwhile` is done while nobody looks for sessions.
+    fn insert<T>(
+        &self,
+        durable: &Arc<Durable>,
+        subscription: &Subscription,
+        meanwhile: impl FnOnce() -> T,
+    ) -> T {
         if subscription.filter.group().is_some() {
-            return;
+            return meanwhile();
         }
         let entry = Entry {
             durable: durable.clone(),
@@ -180,8 +190,13 @@ impl Durables {
             .filters
             .write()
             .expect("nobody panics while holding it");
+        // In one step with what it replaces: nothing is lost between them (`[MQTT-3.8.4-4]`).
+        filters.remove(&subscription.filter, |old| {
+            Arc::ptr_eq(&old.durable, durable)
+        });
         filters.insert(&subscription.filter, entry);
         self.subscriptions.store(filters.len(), Ordering::Release);
+        meanwhile()
     }
 
     fn delete(&self, durable: &Arc<Durable>, filter: &TopicFilter) {
@@ -196,18 +211,25 @@ impl Durables {
         self.subscriptions.store(filters.len(), Ordering::Release);
     }
 
-    /// Into whose queues a publication goes.
+    /// Into whose queues a publication goes. For one that is to be retained: those of all who subscribed before the
+    /// moment that comes with the answer, and of nobody else.
     pub(super) fn recipients(
         &self,
         publication: &Publication,
         limit: u64,
-    ) -> Vec<(Arc<Durable>, Recipient)> {
-        if publication.qos == QoS::AtMostOnce || self.subscriptions.load(Ordering::Acquire) == 0 {
-            return Vec::new();
+        ticks: &Ticks,
+    ) -> (Vec<(Arc<Durable>, Recipient)>, Tick) {
+        let is_for_nobody = !publication.retain && self.subscriptions.load(Ordering::Acquire) == 0;
+        if publication.qos == QoS::AtMostOnce || is_for_nobody {
+            return (Vec::new(), Tick::default());
         }
+        let mut routed = Tick::default();
         let mut matched: HashMap<ClientNo, (Arc<Durable>, Vec<Options>)> = HashMap::new();
         {
             let filters = self.filters.read().expect("nobody panics while holding it");
+            if publication.retain {
+                routed = ticks.next();
+            }
             filters.matching(&publication.topic, &mut |entry: &Entry| {
                 let is_own = entry.options.no_local && is_from(publication, &entry.durable.id);
                 if !is_own {
@@ -219,14 +241,15 @@ impl Durables {
                 }
             });
         }
-        matched
+        let recipients = matched
             .into_values()
             .filter_map(|(durable, options)| {
                 let merged = Merged::of(options.into_iter())?;
                 let recipient = recipient(&durable, publication, &merged, limit)?;
                 Some((durable, recipient))
             })
-            .collect()
+            .collect();
+        (recipients, routed)
     }
 
     fn show(&self) {

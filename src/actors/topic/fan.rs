@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::inbox::Receipt;
+use super::ticks::Tick;
 use crate::domain::publication::{Ordinal, Publication, QoS};
 
 /// Wire formats that may be shared between the connections of one publication: MQTT 3.1.1 and 5.
@@ -16,14 +17,21 @@ pub const FORMATS: usize = 2;
 pub struct Fan {
     /// What was published.
     pub publication: Arc<Publication>,
+    /// When it became its topic's retained message, if it did.
+    pub(super) retained: Option<Tick>,
     frames: [OnceLock<Bytes>; FORMATS],
 }
 
 impl Fan {
     /// Nothing is encoded yet.
     pub fn new(publication: Arc<Publication>) -> Arc<Self> {
+        Self::of(publication, None)
+    }
+
+    pub(super) fn of(publication: Arc<Publication>, retained: Option<Tick>) -> Arc<Self> {
         Arc::new(Self {
             publication,
+            retained,
             frames: Default::default(),
         })
     }

@@ -8,7 +8,7 @@ use super::shard::{Key, Options, ShardHandle};
 use super::trie::Trie;
 use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{ClientId, Publication, QoS};
-use crate::domain::topic::TopicFilter;
+use crate::domain::topic::{Hash, TopicFilter};
 
 /// A client's place in a group.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub(super) struct Member {
 }
 
 /// All groups.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Groups {
     filters: RwLock<Trie<Arc<Group>>>,
     /// Number of groups, so that a publication takes no lock when there are none.
@@ -44,6 +44,13 @@ struct Members {
 }
 
 impl Groups {
+    pub(super) fn new(hash: Hash) -> Self {
+        Self {
+            filters: RwLock::new(Trie::new(hash)),
+            count: AtomicUsize::default(),
+        }
+    }
+
     /// Adds a member, or replaces what is known of the client. `true` if it is new.
     pub(super) fn join(&self, filter: &TopicFilter, member: Member) -> bool {
         let mut filters = self

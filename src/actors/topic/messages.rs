@@ -11,14 +11,21 @@ use super::shard::Key;
 use crate::domain::publication::{Ordinal, QoS, Subscription};
 use crate::domain::topic::TopicName;
 
-/// Publications for whoever on this worker subscribes to their topics, in order.
+/// Something for connections of this worker. One kind of message, so that two of them keep their order while the mailbox
+/// is full.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct FanOut(pub(super) Vec<Arc<Fan>>);
+pub(super) enum Parcel {
+    /// Publications for whoever subscribes to their topics, in order.
+    FanOut(Vec<Arc<Fan>>),
+    /// A publication for one connection.
+    Hand(Hand),
+    /// A subscription begins.
+    Begin(Begin),
+}
 
 /// A publication for one connection of this worker.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub(super) struct Hand {
     pub(super) to: Key,
     pub(super) fan: Arc<Fan>,
@@ -28,14 +35,15 @@ pub(super) struct Hand {
     pub(super) ordinal: Option<Ordinal>,
 }
 
-/// A subscription of this worker's begins after what its owner sent before: from now on its connection gets what is
+/// A subscription to a room begins after what the room's owner sent before: from now on its connection gets what is
 /// published, after these.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub(super) struct Begin {
     pub(super) to: Key,
     pub(super) subscription: Subscription,
     pub(super) first: Vec<Arc<Fan>>,
+    /// What the client is told instead if there is no room for `first`.
+    pub(super) busy: Option<Arc<Fan>>,
 }
 
 /// Something happens in a room that this worker owns.
@@ -45,6 +53,67 @@ pub(super) struct InRoom {
     pub(super) topics: Topics,
     pub(super) room: TopicName,
     pub(super) ask: Ask,
+}
+
+/// What a publication takes in memory beside its topic and payload, roughly.
+const OVERHEAD_BYTES: usize = 512;
+
+impl Parcel {
+    /// Without publications of which nothing was promised, and how many these were.
+    pub(super) fn promised(self) -> (Option<Self>, usize) {
+        match self {
+            Self::FanOut(mut fans) => {
+                let before = fans.len();
+                fans.retain(|fan| fan.publication.qos != QoS::AtMostOnce);
+                let dropped = before - fans.len();
+                ((!fans.is_empty()).then_some(Self::FanOut(fans)), dropped)
+            }
+            Self::Hand(hand) if hand.qos == QoS::AtMostOnce => (None, 1),
+            other @ (Self::Hand(_) | Self::Begin(_)) => (Some(other), 0),
+        }
+    }
+
+    /// Whether it must find room: it is on disk, too, in the queue of a durable session, or a client waits for it.
+    pub(super) fn must_arrive(&self) -> bool {
+        match self {
+            Self::FanOut(_) => false,
+            Self::Hand(hand) => hand.ordinal.is_some(),
+            Self::Begin(_) => true,
+        }
+    }
+
+    /// The same where there is little room: whoever wants to know what it missed is told to come again.
+    pub(super) fn lightened(self) -> Self {
+        match self {
+            Self::Begin(mut begin) => {
+                begin.first = begin.busy.take().into_iter().collect();
+                Self::Begin(begin)
+            }
+            other => other,
+        }
+    }
+
+    /// Publications in it.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::FanOut(fans) => fans.len(),
+            Self::Hand(_) => 1,
+            Self::Begin(begin) => begin.first.len(),
+        }
+    }
+
+    /// What it takes in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |fan: &Arc<Fan>| {
+            let publication = &fan.publication;
+            publication.topic.as_str().len() + publication.payload.len() + OVERHEAD_BYTES
+        };
+        match self {
+            Self::FanOut(fans) => fans.iter().map(of).sum(),
+            Self::Hand(hand) => of(&hand.fan),
+            Self::Begin(begin) => begin.first.iter().map(of).sum(),
+        }
+    }
 }
 
 /// A connection of this worker is to end; answered when it is detached.

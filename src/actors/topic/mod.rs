@@ -22,6 +22,7 @@ use crate::backends::rooms::RoomStore;
 use crate::backends::topics::TopicStore;
 use crate::domain::publication::{Ordinal, Publication};
 use crate::domain::room::RoomRule;
+use crate::domain::topic::Hash;
 use crate::domain::{Clock, StoreError, Timestamp};
 
 mod actor;
@@ -33,6 +34,7 @@ mod deadlines;
 mod double;
 mod durable;
 mod fan;
+mod forward;
 mod groups;
 mod inbox;
 mod lifecycle;
@@ -48,6 +50,7 @@ mod subscribe;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod trie;
 mod window;
 
@@ -70,6 +73,7 @@ use groups::Groups;
 use retained::RetainedTable;
 use room::Rooms;
 use shard::{Shard, ShardHandle};
+use ticks::Ticks;
 
 /// Bounds of the topic plane.
 #[derive(Debug, Clone)]
@@ -82,6 +86,8 @@ pub struct TopicSettings {
     pub max_subscriptions: usize,
     /// Retained messages.
     pub retained: RetainedLimits,
+    /// What `#` matches.
+    pub hash: Hash,
     /// Whether connections and subscriptions are announced on `$aws/events/…`.
     pub lifecycle_events: bool,
     /// Which topics are rooms; the first rule that matches counts.
@@ -114,6 +120,7 @@ struct Inner {
     durables: Durables,
     groups: Groups,
     retained: RetainedTable,
+    ticks: Ticks,
     deadlines: Deadlines,
     histories: Arc<dyn RoomStore>,
     rooms: Rooms,
@@ -157,9 +164,10 @@ impl Topics {
                 clock: parts.clock,
                 shards: RwLock::new(Arc::new([])),
                 clients: Clients::default(),
-                durables: Durables::default(),
-                groups: Groups::default(),
-                retained: RetainedTable::new(settings.retained),
+                durables: Durables::new(settings.hash),
+                groups: Groups::new(settings.hash),
+                retained: RetainedTable::new(settings.retained, settings.hash),
+                ticks: Ticks::default(),
                 deadlines: Deadlines::default(),
                 histories: parts.histories,
                 rooms: Rooms::new(&settings.rooms),
@@ -174,7 +182,7 @@ impl Topics {
     fn recover(&self) -> Result<(), StoreError> {
         let now = self.now();
         self.store().retained(now, &mut |publication| {
-            self.inner.retained.set(&Arc::new(publication));
+            self.inner.retained.load(publication);
         })?;
         let mut records = Vec::new();
         self.store().clients(&mut |record| records.push(record))?;
@@ -223,7 +231,7 @@ impl Topics {
         if let Some(known) = known {
             return known;
         }
-        let shard = Rc::new(Shard::new());
+        let shard = Rc::new(Shard::new(self.inner.settings.hash));
         let address = TopicActor::new(shard.clone()).start();
         SHARDS.with_borrow_mut(|shards| shards.insert(id, Rc::downgrade(&shard)));
         let mut shards = self
@@ -243,7 +251,7 @@ impl Topics {
         handle.expect("a shard is listed when it is made").clone()
     }
 
-    pub(in crate::actors::topic) fn shards(&self) -> Arc<[ShardHandle]> {
+    fn shards(&self) -> Arc<[ShardHandle]> {
         let shards = self
             .inner
             .shards

@@ -100,9 +100,9 @@ impl Outgoing {
             let (access, rights) = (&self.access, self.topics.rights());
             let mut dropped = Vec::new();
             let sending = self.window.next(
-                |delivery| {
+                |delivery, again| {
                     let publication = &delivery.fan.publication;
-                    is_alive(delivery, now)
+                    (again == Again::Sent || is_alive(delivery, now))
                         && access.allows(Action::Receive, publication.topic.as_str())
                         && rights.stand(publication)
                 },
@@ -110,14 +110,23 @@ impl Outgoing {
             );
             let nothing_dropped = dropped.is_empty();
             self.forget(dropped);
-            if let (Some(Sending::Publish { delivery, .. }), Some(queue)) =
-                (&sending, &mut self.queue)
-            {
-                queue.sent = delivery.ordinal.or(queue.sent);
+            if let Some(Sending::Publish { delivery, .. }) = &sending {
+                self.note_sent(delivery);
             }
             if sending.is_some() || nothing_dropped {
                 return Ok(sending);
             }
+        }
+    }
+
+    /// What was sent comes again if the client goes away, and must not expire before.
+    fn note_sent(&mut self, delivery: &Delivery) {
+        let (Some(queue), Some(ordinal)) = (&mut self.queue, delivery.ordinal) else {
+            return;
+        };
+        queue.sent = Some(ordinal);
+        if delivery.fan.publication.expires.is_some() {
+            self.topics.store().sent(queue.durable.no, ordinal);
         }
     }
 
@@ -136,6 +145,7 @@ impl Outgoing {
         for queued in found {
             let again = match queue.sent_before {
                 _ if queued.received => Again::Release,
+                _ if queued.sent => Again::Sent,
                 Some(sent) if queued.ordinal <= sent => Again::Duplicate,
                 _ => Again::No,
             };

@@ -11,16 +11,17 @@ use super::durable::{Durable, recipient};
 use super::fan::Fan;
 use super::groups::Member;
 use super::inbox;
-use super::messages::Hand;
+use super::messages::{Hand, Parcel};
 use super::order::{Order, Promise};
+use super::retained::Turn;
 use super::shard::{Key, Merged, Shard, ShardHandle};
-use super::{RetainedTable, Topics};
+use super::{Inner, RetainedTable, Topics};
 use crate::backends::rooms::Append;
 use crate::backends::topics::{DurablePublish, Placed, Recipient};
-use crate::domain::StoreError;
 use crate::domain::policy::{Access, Action, Decision};
 use crate::domain::publication::{ClientNo, Ordinal, Publication, QoS};
 use crate::domain::topic::TopicName;
+use crate::domain::{Seq, StoreError};
 
 /// Why a publication was refused. It reached nobody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,12 +74,22 @@ impl Publishing {
 struct Route {
     recipients: Vec<(Arc<Durable>, Recipient)>,
     handed: Vec<(ShardHandle, Key, QoS, Merged)>,
+    /// If it is to be retained: its turn to be.
+    turn: Option<Rc<Turn>>,
 }
 
 impl Topics {
     /// Publishes for someone who is not connected, such as an HTTP client.
     pub fn publish(&self, access: &Access, publication: Publication) -> Publishing {
-        self.publish_here(access, publication, None, None)
+        match self.publish_here(access, publication, None, None) {
+            Publishing::Waiting(waiting) => {
+                // Whoever asked may go away; what is on disk must reach those who subscribe all the same.
+                let published = actix::spawn(waiting);
+                let waiting = async { published.await.expect("nobody aborts it") };
+                Publishing::Waiting(Box::pin(waiting))
+            }
+            done => done,
+        }
     }
 
     pub(in crate::actors::topic) fn publish_here(
@@ -151,8 +162,15 @@ impl Topics {
         });
         let (topics, promise) = (self.clone(), order.map(Order::promise));
         Publishing::Waiting(Box::pin(async move {
-            let placed = stored.await?;
-            topics.placed(shard, publication, route, &placed, promise)
+            let placed = stored.await;
+            let retained = placed.as_ref().ok().and_then(|placed| placed.retained);
+            let mark = placed.as_ref().ok().and_then(|placed| placed.mark);
+            let publication = match mark {
+                Some(mark) => Arc::new((*publication).clone().marked(Some(mark))),
+                None => publication,
+            };
+            topics.settle(route.turn.as_ref(), &publication, retained);
+            topics.placed(shard, publication, route, &placed?, promise)
         }))
     }
 
@@ -164,28 +182,32 @@ impl Topics {
         route: Route,
         order: Option<&Rc<Order>>,
     ) {
-        if publication.retain {
-            self.store_unpromised(&publication);
+        if let Some(turn) = &route.turn {
+            self.store_unpromised(turn.clone(), publication.clone());
         }
         let Some(order) = order.filter(|order| order.len() > 0) else {
-            self.reach(&shard, publication, route.handed);
+            self.reach(&shard, publication, route);
             return;
         };
         let topics = self.clone();
-        order.then(move || topics.reach(&shard, publication, route.handed));
+        order.then(move || topics.reach(&shard, publication, route));
     }
 
     /// A publication is its topic's retained message if it says so, and goes to whoever subscribes.
-    fn reach(
-        &self,
-        shard: &Rc<Shard>,
-        publication: Arc<Publication>,
-        handed: Vec<(ShardHandle, Key, QoS, Merged)>,
-    ) {
-        if publication.retain {
-            self.inner.retained.set(&publication);
+    fn reach(&self, shard: &Rc<Shard>, publication: Arc<Publication>, route: Route) {
+        let (table, ticks) = (&self.inner.retained, &self.inner.ticks);
+        let retained = route
+            .turn
+            .map(|turn| table.show(&turn, &publication, ticks));
+        self.spread(shard, Fan::of(publication, retained), route.handed);
+    }
+
+    /// The store has, or has not, retained a publication.
+    fn settle(&self, turn: Option<&Rc<Turn>>, publication: &Arc<Publication>, stored: Option<Seq>) {
+        if let Some(turn) = turn {
+            let (table, ticks) = (&self.inner.retained, &self.inner.ticks);
+            table.settle(turn, publication, stored, ticks);
         }
-        self.spread(shard, Fan::new(publication), handed);
     }
 
     /// What was published is on disk: those who are connected get it.
@@ -211,23 +233,18 @@ impl Topics {
                 ));
             }
         }
-        let publication = match placed.mark {
-            Some(mark) => Arc::new((*publication).clone().marked(Some(mark))),
-            None => publication,
-        };
         let fan = Fan::new(publication.clone());
         for ((durable, recipient), place) in route.recipients.iter().zip(&placed.places) {
             if let Some(ordinal) = place {
                 self.tell(&shard, durable, recipient, &fan, *ordinal);
             }
         }
-        let (topics, handed) = (self.clone(), route.handed);
-        let mark = placed.mark;
+        let (topics, mark) = (self.clone(), placed.mark);
         let reach = move || {
             if let Some(mark) = mark {
                 shard.room_reached(&publication.topic, mark.place);
             }
-            topics.reach(&shard, publication, handed);
+            topics.reach(&shard, publication, route);
         };
         match promise {
             Some(promise) => promise.keep(reach),
@@ -264,18 +281,23 @@ impl Topics {
             shard.hand(hand);
             return;
         }
-        if let Err(actix::dev::SendError::Full(hand)) = handle.address.try_send(hand) {
-            let address = handle.address.clone();
-            actix::spawn(async move {
-                // An error: that worker has ended, and its connections with it.
-                let _ = address.send(hand).await;
-            });
-        }
+        shard.post(handle, Parcel::Hand(hand));
     }
 
     fn find_route(&self, publication: &Publication) -> Route {
-        let limit = self.inner.settings.queue_limit;
-        let mut recipients = self.inner.durables.recipients(publication, limit);
+        let Inner {
+            durables,
+            retained,
+            ticks,
+            settings,
+            ..
+        } = &*self.inner;
+        let limit = settings.queue_limit;
+        let turn = publication
+            .retain
+            .then(|| retained.begin(&publication.topic, ticks));
+        let (mut recipients, routed) = durables.recipients(publication, limit, ticks);
+        let turn = turn.map(|turn| Rc::new(turn.routed(routed)));
         let mut handed = Vec::new();
         for member in self.inner.groups.pick(publication) {
             let Member {
@@ -297,11 +319,15 @@ impl Topics {
                 (None, None) => {}
             }
         }
-        Route { recipients, handed }
+        Route {
+            recipients,
+            handed,
+            turn,
+        }
     }
 
     /// A retained message of which nothing was promised: it reaches the disk soon.
-    fn store_unpromised(&self, publication: &Arc<Publication>) {
+    fn store_unpromised(&self, turn: Rc<Turn>, publication: Arc<Publication>) {
         let stored = self.store().publish(DurablePublish {
             publication: publication.clone(),
             to: Vec::new(),
@@ -309,8 +335,12 @@ impl Topics {
             from: None,
             history: None,
         });
+        let topics = self.clone();
         actix::spawn(async move {
-            if let Err(error) = stored.await {
+            let stored = stored.await;
+            let retained = stored.as_ref().ok().and_then(|placed| placed.retained);
+            topics.settle(Some(&turn), &publication, retained);
+            if let Err(error) = stored {
                 tracing::warn!(%error, "a retained message of quality of service 0 was not stored");
             }
         });

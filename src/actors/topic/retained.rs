@@ -1,12 +1,16 @@
 //! Retained messages: the last one that each topic was told to keep.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::domain::Timestamp;
+use tokio::sync::Notify;
+
+use super::ticks::{Tick, Ticks};
 use crate::domain::publication::Publication;
-use crate::domain::topic::{TopicFilter, TopicName};
+use crate::domain::topic::{Hash, TopicFilter, TopicName};
+use crate::domain::{Seq, Timestamp};
 
 /// Bounds of retained messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,25 +25,196 @@ pub struct RetainedLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// All retained messages, in memory; the store has them, too.
+/// All retained messages, in memory; the store has them, too. The store's order is the one that counts: when nothing is on
+/// its way to the disk any more, both have the same.
 #[derive(Debug)]
 pub(super) struct RetainedTable {
     limits: RetainedLimits,
-    kept: RwLock<Kept>,
+    hash: Hash,
+    kept: RwLock<Table>,
+    /// Told when something is on disk.
+    settled: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    by_topic: BTreeMap<TopicName, Arc<Publication>>,
+struct Table {
+    by_topic: BTreeMap<TopicName, Kept>,
     bytes: usize,
+    /// Topics whose next retained message is on its way to the disk; the committing thread's bounds are theirs.
+    under_way: HashMap<TopicName, UnderWay>,
+}
+
+/// A topic's retained message.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) publication: Arc<Publication>,
+    /// When it could be seen here first. Those who subscribed before get it as a live message.
+    pub(super) shown: Tick,
+    /// When the durable sessions that it is for were found. Those that subscribed before have it in their queues.
+    pub(super) routed: Tick,
+}
+
+/// What is on its way to the disk for one topic.
+#[derive(Debug)]
+struct UnderWay {
+    /// When each publication began.
+    begun: Vec<Tick>,
+    /// What is on disk: its place in the order of commits, and what it is; `None`: nothing is retained.
+    newest: (Seq, Option<Kept>),
+}
+
+/// A publication on its way to be retained. Belongs to the thread that published it.
+#[derive(Debug)]
+pub(super) struct Turn {
+    begun: Tick,
+    routed: Tick,
+    shown: Cell<Option<Tick>>,
+}
+
+impl Turn {
+    /// It was looked for durable sessions.
+    pub(super) fn routed(self, routed: Tick) -> Self {
+        Self { routed, ..self }
+    }
+
+    /// When it could be seen first: now, if it could not.
+    fn shown(&self, ticks: &Ticks) -> Tick {
+        let shown = self.shown.get().unwrap_or_else(|| ticks.next());
+        self.shown.set(Some(shown));
+        shown
+    }
+
+    fn kept(&self, publication: &Arc<Publication>, ticks: &Ticks) -> Kept {
+        Kept {
+            publication: publication.clone(),
+            shown: self.shown(ticks),
+            routed: self.routed,
+        }
+    }
+}
+
+impl Table {
+    /// What everyone sees from now on.
+    fn show(&mut self, topic: &TopicName, kept: Option<Kept>) {
+        let kept = kept.filter(|kept| !kept.publication.payload.is_empty());
+        let old = match kept {
+            None => self.by_topic.remove(topic),
+            Some(kept) => {
+                self.bytes += size(&kept.publication);
+                self.by_topic.insert(topic.clone(), kept)
+            }
+        };
+        self.bytes -= old.map_or(0, |old| size(&old.publication));
+        metrics::gauge!("fanfare_mqtt_retained_messages").set(self.by_topic.len() as f64);
+        metrics::gauge!("fanfare_mqtt_retained_bytes").set(self.bytes as f64);
+    }
 }
 
 impl RetainedTable {
-    pub(super) fn new(limits: RetainedLimits) -> Self {
+    pub(super) fn new(limits: RetainedLimits, hash: Hash) -> Self {
         Self {
             limits,
+            hash,
             kept: RwLock::default(),
+            settled: Notify::new(),
         }
+    }
+
+    /// Takes in what the store has, at start.
+    pub(super) fn load(&self, publication: Publication) {
+        let topic = publication.topic.clone();
+        let kept = Kept {
+            publication: Arc::new(publication),
+            shown: Tick::default(),
+            routed: Tick::default(),
+        };
+        self.write().show(&topic, Some(kept));
+    }
+
+    /// A publication is about to be routed and stored. What is begun must be [settled](Self::settle).
+    pub(super) fn begin(&self, topic: &TopicName, ticks: &Ticks) -> Turn {
+        let mut table = self.write();
+        let begun = ticks.next();
+        let on_disk = table.by_topic.get(topic).cloned();
+        let under_way = table.under_way.entry(topic.clone());
+        let under_way = under_way.or_insert_with(|| UnderWay {
+            begun: Vec::new(),
+            newest: (Seq(0), on_disk),
+        });
+        under_way.begun.push(begun);
+        Turn {
+            begun,
+            routed: begun,
+            shown: Cell::new(None),
+        }
+    }
+
+    /// Shows a publication before it is on disk, unless it was seen already. Says when that was.
+    pub(super) fn show(&self, turn: &Turn, publication: &Arc<Publication>, ticks: &Ticks) -> Tick {
+        if turn.shown.get().is_none() {
+            let mut table = self.write();
+            let kept = turn.kept(publication, ticks);
+            table.show(&publication.topic, Some(kept));
+        }
+        turn.shown(ticks)
+    }
+
+    /// It is known what the store made of a publication: its place in the order of commits, or `None` if it was not
+    /// retained. What is newest there is what is seen here.
+    pub(super) fn settle(
+        &self,
+        turn: &Turn,
+        publication: &Arc<Publication>,
+        stored: Option<Seq>,
+        ticks: &Ticks,
+    ) {
+        let topic = &publication.topic;
+        let mut table = self.write();
+        let Some(under_way) = table.under_way.get_mut(topic) else {
+            return;
+        };
+        under_way.begun.retain(|begun| *begun != turn.begun);
+        let is_last = under_way.begun.is_empty();
+        let is_newest = stored.is_some_and(|seq| seq > under_way.newest.0);
+        if let Some(seq) = stored.filter(|_| is_newest) {
+            under_way.newest = (seq, Some(turn.kept(publication, ticks)));
+        }
+        if is_newest || is_last {
+            let on_disk = under_way.newest.1.clone();
+            table.show(topic, on_disk);
+        }
+        if is_last {
+            table.under_way.remove(topic);
+        }
+        drop(table);
+        self.settled.notify_waiters();
+    }
+
+    /// Waits until everything that began before is settled, for the topics that a filter matches.
+    pub(super) async fn settled(&self, filter: &TopicFilter, before: Tick) {
+        loop {
+            let settled = self.settled.notified();
+            let is_under_way = {
+                let table = self.read();
+                let mut topics = table.under_way.iter();
+                topics.any(|(topic, under_way)| {
+                    under_way.begun.iter().any(|begun| *begun < before)
+                        && filter.matches_with(topic, self.hash)
+                })
+            };
+            if !is_under_way {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.kept.read().expect("nobody panics while holding it")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.kept.write().expect("nobody panics while holding it")
     }
 
     /// Whether a retained message would find room.
@@ -47,9 +222,9 @@ impl RetainedTable {
         if publication.payload.is_empty() {
             return Ok(());
         }
-        let kept = self.kept.read().expect("nobody panics while holding it");
+        let kept = self.read();
         let old = kept.by_topic.get(&publication.topic);
-        let fewer = old.map_or(0, |old| size(old));
+        let fewer = old.map_or(0, |old| size(&old.publication));
         let more = usize::from(old.is_none());
         if kept.by_topic.len() + more > self.limits.messages
             || kept.bytes - fewer + size(publication) > self.limits.bytes
@@ -59,39 +234,30 @@ impl RetainedTable {
         Ok(())
     }
 
-    /// Keeps a publication as its topic's retained message; an empty payload removes that.
-    pub(super) fn set(&self, publication: &Arc<Publication>) {
-        let mut kept = self.kept.write().expect("nobody panics while holding it");
-        let old = if publication.payload.is_empty() {
-            kept.by_topic.remove(&publication.topic)
-        } else {
-            kept.bytes += size(publication);
-            kept.by_topic
-                .insert(publication.topic.clone(), publication.clone())
-        };
-        kept.bytes -= old.map_or(0, |old| size(&old));
-        metrics::gauge!("fanfare_mqtt_retained_messages").set(kept.by_topic.len() as f64);
-        metrics::gauge!("fanfare_mqtt_retained_bytes").set(kept.bytes as f64);
-    }
-
     /// The topic's retained message.
     pub(super) fn get(&self, topic: &str, now: Timestamp) -> Option<Arc<Publication>> {
-        let kept = self.kept.read().expect("nobody panics while holding it");
+        self.find(topic, now).map(|found| found.publication)
+    }
+
+    fn find(&self, topic: &str, now: Timestamp) -> Option<Kept> {
+        let kept = self.read();
         let found = kept.by_topic.get(topic)?;
-        is_alive(found, now).then(|| found.clone())
+        is_alive(&found.publication, now).then(|| found.clone())
     }
 
     /// Retained messages whose topic the filter matches, in order of topic.
-    pub(super) fn matching(&self, filter: &TopicFilter, now: Timestamp) -> Vec<Arc<Publication>> {
+    pub(super) fn matching(&self, filter: &TopicFilter, now: Timestamp) -> Vec<Kept> {
         if !filter.is_wild() {
-            return self.get(filter.filter(), now).into_iter().collect();
+            return self.find(filter.filter(), now).into_iter().collect();
         }
         let prefix = literal_prefix(filter.filter());
-        let kept = self.kept.read().expect("nobody panics while holding it");
+        let kept = self.read();
         kept.by_topic
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(topic, _)| topic.as_str().starts_with(prefix))
-            .filter(|(topic, found)| filter.matches(topic) && is_alive(found, now))
+            .filter(|(topic, found)| {
+                filter.matches_with(topic, self.hash) && is_alive(&found.publication, now)
+            })
             .map(|(_, found)| found.clone())
             .collect()
     }
@@ -104,23 +270,25 @@ impl RetainedTable {
         now: Timestamp,
     ) -> Vec<Arc<Publication>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let kept = self.kept.read().expect("nobody panics while holding it");
+        let kept = self.read();
         kept.by_topic
             .range::<str, _>((from, Bound::Unbounded))
-            .filter(|(_, found)| is_alive(found, now))
+            .filter(|(_, found)| is_alive(&found.publication, now))
             .take(limit)
-            .map(|(_, found)| found.clone())
+            .map(|(_, found)| found.publication.clone())
             .collect()
     }
 
     /// Forgets what has expired; the store's rows leave by themselves.
     pub(super) fn forget_expired(&self, now: Timestamp) {
-        let mut kept = self.kept.write().expect("nobody panics while holding it");
-        let Kept { by_topic, bytes } = &mut *kept;
+        let mut kept = self.write();
+        let Table {
+            by_topic, bytes, ..
+        } = &mut *kept;
         by_topic.retain(|_, found| {
-            let alive = is_alive(found, now);
+            let alive = is_alive(&found.publication, now);
             if !alive {
-                *bytes -= size(found);
+                *bytes -= size(&found.publication);
             }
             alive
         });
@@ -152,16 +320,23 @@ mod tests {
     use super::*;
 
     fn table() -> RetainedTable {
-        RetainedTable::new(RetainedLimits {
-            messages: 4,
-            bytes: 40,
-        })
+        with(Hash::WithParent)
+    }
+
+    fn with(hash: Hash) -> RetainedTable {
+        RetainedTable::new(
+            RetainedLimits {
+                messages: 4,
+                bytes: 40,
+            },
+            hash,
+        )
     }
 
     fn keep(table: &RetainedTable, topic: &str, payload: &str) -> Result<(), Full> {
-        let publication = Arc::new(publication(topic, payload));
+        let publication = publication(topic, payload);
         table.room(&publication)?;
-        table.set(&publication);
+        table.load(publication);
         Ok(())
     }
 
@@ -170,7 +345,7 @@ mod tests {
         let found = table.matching(&filter, Timestamp(1));
         found
             .iter()
-            .map(|found| found.topic.as_str().to_owned())
+            .map(|found| found.publication.topic.as_str().to_owned())
             .collect()
     }
 
@@ -187,6 +362,12 @@ mod tests {
         assert_eq!(topics(&table, "$x/+"), ["$x/y"]);
         assert_eq!(topics(&table, "a"), ["a"]);
         assert_eq!(topics(&table, "b/#"), [""; 0]);
+        let table = with(Hash::WithoutParent);
+        for topic in ["a", "a/b"] {
+            keep(&table, topic, "1").unwrap();
+        }
+        assert_eq!(topics(&table, "a/#"), ["a/b"]);
+        assert_eq!(topics(&table, "#"), ["a", "a/b"]);
     }
 
     #[test]
@@ -197,7 +378,7 @@ mod tests {
         assert_eq!(topics(&table, "#"), [""; 0]);
         let mut short = publication("b", "2");
         short.expires = Some(Timestamp(1));
-        table.set(&Arc::new(short));
+        table.load(short);
         assert_eq!(topics(&table, "#"), [""; 0]);
         assert!(table.get("b", Timestamp(0)).is_some());
         table.forget_expired(Timestamp(1));
@@ -218,5 +399,39 @@ mod tests {
         assert_eq!(keep(&table, "e", "x"), Err(Full), "messages");
         keep(&table, "d", "y").unwrap();
         keep(&table, "e", "").unwrap();
+    }
+
+    /// The payload that is retained.
+    fn seen(table: &RetainedTable) -> Option<String> {
+        let found = table.get("a", Timestamp(1))?;
+        Some(String::from_utf8(found.payload.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn what_is_last_on_disk_is_what_is_seen_whoever_hears_of_it_first() {
+        let (table, ticks) = (table(), Ticks::default());
+        let message = |payload: &str| Arc::new(publication("a", payload));
+        let (one, two, three) = (message("1"), message("2"), message("3"));
+        let begin = || table.begin(&one.topic, &ticks);
+        let (first, second, third) = (begin(), begin(), begin());
+        // The second promises nothing and is seen at once; it comes to the disk before the first.
+        table.show(&second, &two, &ticks);
+        assert_eq!(seen(&table).as_deref(), Some("2"));
+        table.settle(&first, &one, Some(Seq(9)), &ticks);
+        assert_eq!(seen(&table).as_deref(), Some("1"));
+        table.settle(&second, &two, Some(Seq(8)), &ticks);
+        assert_eq!(seen(&table).as_deref(), Some("1"));
+        // What did not come to the disk is not seen in the end.
+        table.show(&third, &three, &ticks);
+        assert_eq!(seen(&table).as_deref(), Some("3"));
+        table.settle(&third, &three, None, &ticks);
+        assert_eq!(seen(&table).as_deref(), Some("1"));
+        assert!(table.read().under_way.is_empty());
+        // The same with a message that removes.
+        let (keep, remove) = (begin(), begin());
+        table.settle(&remove, &message(""), Some(Seq(11)), &ticks);
+        table.settle(&keep, &one, Some(Seq(10)), &ticks);
+        assert_eq!(seen(&table), None);
+        assert_eq!(table.read().bytes, 0);
     }
 }

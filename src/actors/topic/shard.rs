@@ -11,18 +11,24 @@ use actix::Addr;
 
 use super::actor::TopicActor;
 use super::fan::{Closing, Delivery, Fan, Link};
-use super::messages::{Begin, FanOut, Hand};
+use super::forward::Forwarder;
+use super::messages::{Begin, Hand};
 use super::room::Room;
+use super::ticks::{Tick, Ticks};
 use super::trie::Trie;
 use crate::config::limits;
 use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{ClientId, Publication, QoS, Subscription};
 use crate::domain::room::{SIDE, governing};
-use crate::domain::topic::{TopicFilter, TopicName};
+use crate::domain::topic::{self, TopicFilter, TopicName};
 
 /// A connection's place in its shard. Not used again by another connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Key(u64);
+
+/// Tells shards apart, as long as one has the handle of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Place(usize);
 
 /// How other workers reach a shard.
 #[derive(Debug, Clone)]
@@ -44,19 +50,22 @@ struct Counts {
 pub(super) struct Shard {
     state: RefCell<State>,
     counts: Arc<Counts>,
-    /// Publications for other shards, sent together at the end of the current turn of the event loop.
-    outgoing: RefCell<Vec<Arc<Fan>>>,
+    /// What is on its way to other shards.
+    pub(super) forwarder: Forwarder,
     /// Rooms that this worker owns.
     pub(super) rooms: RefCell<HashMap<TopicName, Room>>,
 }
 
-#[derive(Default)]
 struct State {
     last_key: u64,
     subscribers: HashMap<Key, Subscriber>,
     filters: Trie<Entry>,
     /// How many of the filters begin with `$`.
     reserved: usize,
+    /// Subscriptions that are to begin, with when they were asked for.
+    waiting: HashMap<(Key, TopicFilter), Tick>,
+    /// When the newest subscription was made.
+    newest: Tick,
     /// Who gets publications of a topic, as long as nobody's subscription or rights change.
     targets: HashMap<TopicName, Rc<[Target]>>,
 }
@@ -76,6 +85,7 @@ struct Subscriber {
 struct Entry {
     key: Key,
     options: Options,
+    since: Tick,
 }
 
 /// What of a subscription decides how its publications are delivered.
@@ -137,7 +147,8 @@ impl Merged {
 }
 
 impl Target {
-    fn deliver(&self, fan: &Arc<Fan>) {
+    /// Hands it over; `last` is the delivery that the target before got, which this one mostly gets, too.
+    fn deliver(&self, fan: &Arc<Fan>, last: &mut Option<Delivery>) {
         let publication = &fan.publication;
         let merged = match &self.own {
             Some((client, own)) if is_from(publication, client) => own.as_ref(),
@@ -148,20 +159,29 @@ impl Target {
         if self.durable && qos != QoS::AtMostOnce {
             return;
         }
-        self.link.deliver(&Delivery {
-            fan: fan.clone(),
-            qos,
-            retain: publication.retain && merged.retain_as_published,
-            ids: merged.ids.clone(),
-            ordinal: None,
-            receipt: None,
-        });
+        let retain = publication.retain && merged.retain_as_published;
+        let is_same = |last: &&mut Delivery| {
+            last.qos == qos && last.retain == retain && last.ids == merged.ids
+        };
+        let delivery = match last.as_mut().filter(is_same) {
+            Some(same) => same,
+            None => last.insert(Delivery {
+                fan: fan.clone(),
+                qos,
+                retain,
+                ids: merged.ids.clone(),
+                ordinal: None,
+                receipt: None,
+            }),
+        };
+        self.link.deliver(delivery);
     }
 }
 
-/// Whether it asks for what the server itself tells. Topics beside rooms are no events of the server's.
+/// Whether it asks for what the server tells of itself. Topics beside rooms are something else.
 fn is_reserved(filter: &TopicFilter) -> bool {
-    filter.filter().starts_with('$') && !filter.filter().starts_with(SIDE)
+    let text = filter.filter();
+    text.starts_with('$') && !text.starts_with(SIDE)
 }
 
 /// Whether a client published it itself.
@@ -186,45 +206,23 @@ impl ShardHandle {
         self.counts.reserved.load(Ordering::Relaxed) > 0
     }
 
-    fn has_subscriptions(&self) -> bool {
-        self.counts.subscriptions.load(Ordering::Relaxed) > 0
+    /// What tells it from other shards.
+    pub(super) fn place(&self) -> Place {
+        Place(Arc::as_ptr(&self.counts) as usize)
     }
 
-    /// Hands publications over. If the shard's mailbox is full, those that promise nothing are dropped and counted, and
-    /// the others wait for room.
-    fn fan_out(&self, mut fans: Vec<Arc<Fan>>) {
-        if !self.has_subscriptions() {
-            return;
-        }
-        let error = match self.address.try_send(FanOut(fans)) {
-            Ok(()) => return,
-            Err(error) => error,
-        };
-        fans = match error {
-            actix::dev::SendError::Full(FanOut(fans)) => fans,
-            // The shard ends with its thread.
-            actix::dev::SendError::Closed(_) => return,
-        };
-        let before = fans.len();
-        fans.retain(|fan| fan.publication.qos != QoS::AtMostOnce);
-        metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "worker mailbox full")
-            .increment((before - fans.len()) as u64);
-        if !fans.is_empty() {
-            let address = self.address.clone();
-            actix::spawn(async move {
-                // An error: the shard has ended with its thread, and its connections with it.
-                let _ = address.send(FanOut(fans)).await;
-            });
-        }
+    /// Whether somebody there subscribes to anything.
+    pub(super) fn has_subscriptions(&self) -> bool {
+        self.counts.subscriptions.load(Ordering::Relaxed) > 0
     }
 }
 
 impl Shard {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(hash: topic::Hash) -> Self {
         Self {
-            state: RefCell::default(),
+            state: RefCell::new(State::new(hash)),
             counts: Arc::default(),
-            outgoing: RefCell::default(),
+            forwarder: Forwarder::default(),
             rooms: RefCell::default(),
         }
     }
@@ -286,41 +284,61 @@ impl Shard {
             .map(|subscriber| subscriber.link.clone())
     }
 
-    /// Adds a subscription, or replaces the one of the same filter. `true` if it is new.
-    pub(super) fn subscribe(&self, key: Key, subscription: &Subscription) -> bool {
+    /// Adds a subscription, or replaces the one of the same filter. Says when it was made, if it is new.
+    pub(super) fn subscribe(
+        &self,
+        key: Key,
+        subscription: &Subscription,
+        ticks: &Ticks,
+    ) -> Option<Tick> {
         let mut state = self.state.borrow_mut();
-        let Some(subscriber) = state.subscribers.get_mut(&key) else {
-            return false;
-        };
+        if !state.subscribers.contains_key(&key) {
+            return None;
+        }
+        // Whoever publishes after the subscription was made must see that there is one.
+        let more = state.filters.len() + state.waiting.len() + 1;
+        self.counts.subscriptions.store(more, Ordering::Relaxed);
+        let made = ticks.next();
         let filter = &subscription.filter;
+        let subscriber = state.subscribers.get_mut(&key)?;
         let old = subscriber
             .filters
             .insert(filter.clone(), subscription.clone());
         if filter.group().is_none() {
+            let mut since = made;
             if old.is_some() {
+                // What was published before this is still on its way to it (`[MQTT-3.8.4-4]`).
+                since = state.since(filter, key).unwrap_or(made);
                 state.remove_entry(filter, key);
             }
-            state.insert_entry(key, subscription);
+            state.insert_entry(key, subscription, since);
         }
         self.count(&state);
-        old.is_none()
+        old.is_none().then_some(made)
     }
 
-    /// Notes a subscription that [`Shard::begin`] will begin; until then nothing is delivered for it. `true` if it is new.
-    pub(super) fn subscribe_later(&self, key: Key, subscription: &Subscription) -> bool {
+    /// Notes a subscription that [`Shard::begin`] will begin; until then nothing is delivered for it. Says when it was made,
+    /// if it is new.
+    pub(super) fn subscribe_later(
+        &self,
+        key: Key,
+        subscription: &Subscription,
+        ticks: &Ticks,
+    ) -> Option<Tick> {
         let mut state = self.state.borrow_mut();
-        let Some(subscriber) = state.subscribers.get_mut(&key) else {
-            return false;
-        };
         let filter = &subscription.filter;
+        let subscriber = state.subscribers.get_mut(&key)?;
         let old = subscriber
             .filters
             .insert(filter.clone(), subscription.clone());
         if old.is_some() {
             state.remove_entry(filter, key);
         }
+        let made = ticks.next();
+        state.waiting.insert((key, filter.clone()), made);
+        // From now on other workers must send what is published.
         self.count(&state);
-        old.is_none()
+        old.is_none().then_some(made)
     }
 
     /// A subscription begins, if it is still as it was asked for, with what comes before everything live.
@@ -329,35 +347,38 @@ impl Shard {
             to,
             subscription,
             first,
+            ..
         } = begin;
         let filter = &subscription.filter;
         let link = {
             let mut state = self.state.borrow_mut();
+            let asked = state.waiting.get(&(to, filter.clone())).copied();
+            // It was asked for twice, and begins twice.
+            let Some(since) = asked.or_else(|| state.since(filter, to)) else {
+                return;
+            };
             let Some(subscriber) = state.subscribers.get(&to) else {
                 return;
             };
             if subscriber.filters.get(filter) != Some(&subscription) {
                 return;
             }
-            let may = subscriber
-                .access
-                .allows(Action::Receive, governing(filter.filter()));
+            let resource = governing(filter.filter());
+            let may = subscriber.access.allows(Action::Receive, resource);
             let link = may.then(|| subscriber.link.clone());
             state.remove_entry(filter, to);
-            state.insert_entry(to, &subscription);
+            state.insert_entry(to, &subscription, since);
             self.count(&state);
             link
         };
         let Some(link) = link else { return };
         let delivery = |fan: Arc<Fan>| {
-            let ids = subscription
-                .id
-                .filter(|_| filter.matches(&fan.publication.topic));
+            let matches = filter.matches(&fan.publication.topic);
             Delivery {
                 qos: subscription.qos.min(fan.publication.qos),
                 fan,
                 retain: false,
-                ids: ids.into_iter().collect(),
+                ids: subscription.id.filter(|_| matches).into_iter().collect(),
                 ordinal: None,
                 receipt: None,
             }
@@ -411,15 +432,24 @@ impl Shard {
             subscriptions,
             reserved,
         } = &*self.counts;
-        subscriptions.store(state.filters.len(), Ordering::Relaxed);
+        let all = state.filters.len() + state.waiting.len();
+        subscriptions.store(all, Ordering::Relaxed);
         reserved.store(state.reserved, Ordering::Relaxed);
     }
 
-    /// Hands a publication to every connection of this worker that subscribes to its topic and may receive it.
+    /// Hands a publication to every connection of this worker that subscribes to its topic and may receive it. Whoever
+    /// subscribed after it became its topic's retained message has it as that.
     pub(super) fn fan_out(&self, fan: &Arc<Fan>) {
-        let targets = self.state.borrow_mut().targets(&fan.publication.topic);
+        let topic = &fan.publication.topic;
+        let mut state = self.state.borrow_mut();
+        let targets = match fan.retained {
+            Some(retained) if state.newest > retained => state.find_targets(topic, retained),
+            _ => state.targets(topic),
+        };
+        drop(state);
+        let mut last = None;
         for target in targets.iter() {
-            target.deliver(fan);
+            target.deliver(fan, &mut last);
         }
     }
 
@@ -436,46 +466,38 @@ impl Shard {
             });
         }
     }
-
-    /// Hands a publication to the other shards, at the end of this turn of the event loop: those of one turn travel
-    /// together.
-    pub(super) fn forward(self: &Rc<Self>, fan: Arc<Fan>, others: &Arc<[ShardHandle]>) {
-        let first = {
-            let mut outgoing = self.outgoing.borrow_mut();
-            outgoing.push(fan);
-            outgoing.len() == 1
-        };
-        if first {
-            let (shard, others) = (self.clone(), others.clone());
-            actix::spawn(async move {
-                tokio::task::yield_now().await;
-                shard.send_outgoing(&others);
-            });
-        }
-    }
-
-    pub(super) fn send_outgoing(&self, shards: &[ShardHandle]) {
-        let fans = self.outgoing.take();
-        let others = shards
-            .iter()
-            .filter(|other| !Arc::ptr_eq(&other.counts, &self.counts));
-        for other in others {
-            for some in fans.chunks(limits::FAN_OUT_BATCH) {
-                other.fan_out(some.to_vec());
-            }
-        }
-    }
 }
 
 impl State {
-    fn insert_entry(&mut self, key: Key, subscription: &Subscription) {
-        let (filter, options) = (&subscription.filter, Options::from(subscription));
-        self.filters.insert(filter, Entry { key, options });
+    fn new(hash: topic::Hash) -> Self {
+        Self {
+            last_key: 0,
+            subscribers: HashMap::new(),
+            filters: Trie::new(hash),
+            reserved: 0,
+            waiting: HashMap::new(),
+            newest: Tick::default(),
+            targets: HashMap::new(),
+        }
+    }
+
+    fn insert_entry(&mut self, key: Key, subscription: &Subscription, since: Tick) {
+        let filter = &subscription.filter;
+        let entry = Entry {
+            key,
+            options: Options::from(subscription),
+            since,
+        };
+        self.filters.insert(filter, entry);
+        self.newest = self.newest.max(since);
         self.reserved += usize::from(is_reserved(filter));
         self.forget_targets(filter);
     }
 
     fn remove_entry(&mut self, filter: &TopicFilter, key: Key) {
+        if !self.waiting.is_empty() {
+            self.waiting.remove(&(key, filter.clone()));
+        }
         let removed = self.filters.remove(filter, |entry| entry.key == key);
         if is_reserved(filter) {
             self.reserved -= removed;
@@ -496,14 +518,7 @@ impl State {
         if let Some(known) = self.targets.get(topic) {
             return known.clone();
         }
-        let mut matched: Vec<Entry> = Vec::new();
-        self.filters
-            .matching(topic, &mut |entry| matched.push(*entry));
-        matched.sort_by_key(|entry| entry.key.0);
-        let targets: Rc<[Target]> = matched
-            .chunk_by(|one, other| one.key == other.key)
-            .filter_map(|entries| self.target(topic, entries))
-            .collect();
+        let targets = self.find_targets(topic, Tick::END);
         // Topics that nobody subscribes to are not remembered: whoever publishes can think up any number of them.
         if !targets.is_empty() {
             if self.targets.len() >= limits::CACHED_TOPICS {
@@ -512,6 +527,27 @@ impl State {
             self.targets.insert(topic.detached(), targets.clone());
         }
         targets
+    }
+
+    /// Who subscribed before a certain moment.
+    fn find_targets(&self, topic: &TopicName, before: Tick) -> Rc<[Target]> {
+        let mut matched: Vec<Entry> = Vec::new();
+        self.filters.matching(topic, &mut |entry| {
+            if entry.since < before {
+                matched.push(*entry);
+            }
+        });
+        matched.sort_by_key(|entry| entry.key.0);
+        matched
+            .chunk_by(|one, other| one.key == other.key)
+            .filter_map(|entries| self.target(topic, entries))
+            .collect()
+    }
+
+    /// When a connection's subscription was made.
+    fn since(&self, filter: &TopicFilter, key: Key) -> Option<Tick> {
+        let entry = self.filters.find(filter, |entry| entry.key == key)?;
+        Some(entry.since)
     }
 
     fn target(&self, topic: &TopicName, entries: &[Entry]) -> Option<Target> {

@@ -8,9 +8,11 @@ use super::durable::Durable;
 use super::fan::{Delivery, Fan};
 use super::groups::Member;
 use super::inbox::{self, Inbox};
+use super::retained::Kept;
 use super::room::{Ask, First, Recover};
 use super::shard::{Key, Options, ShardHandle, is_from};
-use super::{Topics, lifecycle};
+use super::ticks::Tick;
+use super::{Inner, Topics, lifecycle};
 use crate::backends::topics::{DurablePublish, Recipient};
 use crate::domain::policy::{Access, Action, Decision};
 use crate::domain::publication::{ClientId, Publication, QoS, RetainHandling, Subscription};
@@ -53,6 +55,25 @@ pub enum SubscribeError {
     Store(#[from] StoreError),
 }
 
+/// When a new subscription was made: what is published from then on comes to it as it is published.
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    /// As what its worker delivers.
+    live: Tick,
+    /// As what is in the queue of a durable session.
+    queued: Option<Tick>,
+}
+
+impl Since {
+    /// Whether a retained message comes by itself, so that it would come twice.
+    fn brings(self, kept: &Kept, qos: QoS) -> bool {
+        match self.queued {
+            Some(queued) if qos != QoS::AtMostOnce => kept.routed > queued,
+            _ => kept.shown > self.live,
+        }
+    }
+}
+
 /// What the names of the server's own topics start with.
 const EVENTS: &str = "$aws/events/";
 
@@ -77,15 +98,15 @@ impl Attached {
             return subscriptions.iter().map(refused).collect();
         }
         let mut results: Vec<Result<(), SubscribeError>> = Vec::new();
-        let mut is_new = Vec::new();
+        let mut since = Vec::new();
         for subscription in &subscriptions {
             let added = self.add(subscription, recover);
-            is_new.push(matches!(added, Ok(true)));
+            since.push(added.as_ref().ok().copied().flatten());
             results.push(added.map(|_| ()));
         }
         let stored = self.store_subscriptions().await;
         let mut granted = Vec::new();
-        for ((subscription, result), is_new) in subscriptions.iter().zip(results).zip(is_new) {
+        for ((subscription, result), since) in subscriptions.iter().zip(results).zip(since) {
             granted.push(match (result, &stored) {
                 (Err(error), _) => Err(error),
                 (Ok(()), Err(error)) => {
@@ -94,7 +115,7 @@ impl Attached {
                 }
                 (Ok(()), Ok(())) => Ok(Granted {
                     qos: subscription.qos,
-                    retained: self.retained_for(subscription, is_new).await,
+                    retained: self.retained_for(subscription, since).await,
                 }),
             });
         }
@@ -127,20 +148,19 @@ impl Attached {
         self.topics.store().save(record).await
     }
 
-    /// `true` if the subscription is new.
+    /// Says when the subscription was made, if it is new.
     fn add(
         &self,
         subscription: &Subscription,
         recover: Option<Recover>,
-    ) -> Result<bool, SubscribeError> {
+    ) -> Result<Option<Since>, SubscribeError> {
         let filter = &subscription.filter;
         if let Some(refused) = refused(filter) {
             return Err(refused);
         }
         let beside = self.topics.beside(&self.access(), filter, recover)?;
-        let decision = self
-            .access()
-            .decide(Action::Subscribe, governing(filter.filter()));
+        let resource = governing(filter.filter());
+        let decision = self.access().decide(Action::Subscribe, resource);
         if !decision.is_allowed() {
             return Err(SubscribeError::NotAllowed(decision));
         }
@@ -153,19 +173,22 @@ impl Attached {
         if let Some(queue) = inbox::queue_of(filter.filter()) {
             self.read_queue(&queue, subscription)?;
         }
-        if let Some(durable) = &self.seating.durable {
-            self.topics.inner.durables.subscribe(durable, subscription);
-        }
+        let Inner {
+            durables, ticks, ..
+        } = &*self.topics.inner;
+        let durable = self.seating.durable.as_ref();
+        let queued = durable.map(|durable| durables.subscribe(durable, subscription, ticks));
         self.join(subscription);
         let look = beside.and_then(|beside| Some((beside.room, beside.first?)));
-        Ok(match look {
-            None => shard.subscribe(key, subscription),
+        let live = match look {
+            None => shard.subscribe(key, subscription, ticks),
             Some((room, first)) => {
-                let is_new = shard.subscribe_later(key, subscription);
+                let made = shard.subscribe_later(key, subscription, ticks);
                 self.look(&room, subscription, first)?;
-                is_new
+                made
             }
-        })
+        };
+        Ok(live.map(|live| Since { live, queued }))
     }
 
     /// The room's owner begins the subscription.
@@ -277,28 +300,40 @@ impl Attached {
     }
 
     /// Retained messages for a subscription. What promises something to a durable session is in its queue first.
-    async fn retained_for(&self, subscription: &Subscription, is_new: bool) -> Vec<Delivery> {
+    async fn retained_for(
+        &self,
+        subscription: &Subscription,
+        since: Option<Since>,
+    ) -> Vec<Delivery> {
         let wanted = match subscription.retain_handling {
             RetainHandling::Always => true,
-            RetainHandling::New => is_new,
+            RetainHandling::New => since.is_some(),
             RetainHandling::Never => false,
         };
         if !wanted || subscription.filter.group().is_some() {
             return Vec::new();
+        }
+        if let Some(queued) = since.and_then(|since| since.queued) {
+            // What was routed before is not in the queue, and must not be missed because it is not shown yet.
+            let table = &self.topics.inner.retained;
+            table.settled(&subscription.filter, queued).await;
         }
         let now = self.topics.now();
         let mut found = self.topics.kept_for(subscription, now);
         {
             let access = self.access();
             let rights = self.topics.rights();
-            found.retain(|publication| {
-                access.allows(Action::Receive, publication.topic.as_str())
+            found.retain(|kept| {
+                let publication = &kept.publication;
+                let qos = subscription.qos.min(publication.qos);
+                since.is_none_or(|since| !since.brings(kept, qos))
+                    && access.allows(Action::Receive, publication.topic.as_str())
                     && rights.stand(publication)
                     && !(subscription.no_local && is_from(publication, &self.seating.id))
             });
         }
         let mut deliveries = Vec::new();
-        for publication in found {
+        for Kept { publication, .. } in found {
             let qos = subscription.qos.min(publication.qos);
             match &self.seating.durable {
                 Some(durable) if qos != QoS::AtMostOnce => {
@@ -366,11 +401,7 @@ impl Attached {
 
 impl Topics {
     /// Retained messages that a subscription matches.
-    fn kept_for(
-        &self,
-        subscription: &Subscription,
-        now: crate::domain::Timestamp,
-    ) -> Vec<Arc<Publication>> {
+    fn kept_for(&self, subscription: &Subscription, now: crate::domain::Timestamp) -> Vec<Kept> {
         self.inner.retained.matching(&subscription.filter, now)
     }
 

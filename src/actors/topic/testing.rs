@@ -18,7 +18,7 @@ use crate::domain::policy::Access;
 use crate::domain::publication::{
     ClientId, Publication, Publisher, QoS, RetainHandling, Subscription, Will,
 };
-use crate::domain::topic::{TopicFilter, TopicName};
+use crate::domain::topic::{Hash, TopicFilter, TopicName};
 
 /// A message of quality of service 0.
 pub(super) fn publication(topic: &str, payload: &str) -> Publication {
@@ -70,6 +70,7 @@ pub(super) fn settings() -> TopicSettings {
             messages: 3,
             bytes: 1000,
         },
+        hash: Hash::WithParent,
         lifecycle_events: true,
         rooms: super::room::tests::rules(),
     }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::domain::topic::{TopicFilter, TopicName};
+use crate::domain::topic::{Hash, TopicFilter, TopicName};
 
 /// Entries by topic filter. A filter's group, if it is shared, is not part of its place.
 #[derive(Debug)]
 pub(super) struct Trie<T> {
     root: Node<T>,
     len: usize,
+    hash: Hash,
 }
 
 #[derive(Debug)]
@@ -31,16 +32,15 @@ impl<T> Default for Node<T> {
     }
 }
 
-impl<T> Default for Trie<T> {
-    fn default() -> Self {
+impl<T> Trie<T> {
+    pub(super) fn new(hash: Hash) -> Self {
         Self {
             root: Node::default(),
             len: 0,
+            hash,
         }
     }
-}
 
-impl<T> Trie<T> {
     /// Number of entries.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -96,11 +96,11 @@ impl<T> Trie<T> {
         if topic.is_reserved() {
             // A wildcard in the first level matches no reserved topic.
             if let Some(child) = self.root.children.get(levels[0]) {
-                matching(child, &levels[1..], each);
+                matching(child, &levels[1..], self.hash, each);
             }
             return;
         }
-        matching(&self.root, &levels, each);
+        matching(&self.root, &levels, self.hash, each);
     }
 }
 
@@ -130,17 +130,19 @@ impl<T> Node<T> {
     }
 }
 
-fn matching<'a, T>(node: &'a Node<T>, levels: &[&str], each: &mut impl FnMut(&'a T)) {
-    node.rest.iter().for_each(&mut *each);
+fn matching<'a, T>(node: &'a Node<T>, levels: &[&str], hash: Hash, each: &mut impl FnMut(&'a T)) {
+    if !levels.is_empty() || hash == Hash::WithParent {
+        node.rest.iter().for_each(&mut *each);
+    }
     let Some((level, deeper)) = levels.split_first() else {
         node.here.iter().for_each(each);
         return;
     };
     if let Some(child) = node.children.get(*level) {
-        matching(child, deeper, each);
+        matching(child, deeper, hash, each);
     }
     if let Some(child) = node.children.get("+") {
-        matching(child, deeper, each);
+        matching(child, deeper, hash, each);
     }
 }
 
@@ -167,7 +169,7 @@ mod tests {
 
     #[test]
     fn removing_leaves_nothing_behind() {
-        let mut trie = Trie::default();
+        let mut trie = Trie::new(Hash::WithParent);
         for (entry, text) in ["a/b/c", "a/+/c", "a/#", "a", "#"].into_iter().enumerate() {
             trie.insert(&filter(text), entry);
         }
@@ -194,6 +196,7 @@ mod tests {
         #[test]
         fn finds_what_matches(
             filters in prop::collection::vec((prop::collection::vec(level(), 1..4), any::<bool>()), 0..12),
+            hash in prop::sample::select(vec![Hash::WithParent, Hash::WithoutParent]),
             name in prop::collection::vec(prop::sample::select(vec!["a", "b", "", "$x"]), 1..4),
         ) {
             let name = name.join("/");
@@ -203,11 +206,11 @@ mod tests {
                 .map(|(levels, rest)| levels.join("/") + if rest { "/#" } else { "" })
                 .filter(|text| !text.is_empty())
                 .collect();
-            let mut trie = Trie::default();
+            let mut trie = Trie::new(hash);
             let mut expect = Vec::new();
             for (entry, text) in filters.iter().enumerate() {
                 trie.insert(&filter(text), entry);
-                if filter(text).matches(&topic(&name)) {
+                if filter(text).matches_with(&topic(&name), hash) {
                     expect.push(entry);
                 }
             }

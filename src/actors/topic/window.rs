@@ -57,6 +57,8 @@ pub(super) enum Again {
     No,
     /// It may have been sent before.
     Duplicate,
+    /// It was sent before; that it has expired since does not matter (`[MQTT-4.3.3-7]`).
+    Sent,
     /// QoS 2: the client has it, only PUBREL is to be sent.
     Release,
 }
@@ -123,12 +125,12 @@ impl Window {
     /// Takes the next message that may be sent. Those that `wanted` does not want any more are handed to `dropped`.
     pub(super) fn next(
         &mut self,
-        mut wanted: impl FnMut(&Delivery) -> bool,
+        mut wanted: impl FnMut(&Delivery, Again) -> bool,
         mut dropped: impl FnMut(Delivery),
     ) -> Option<Sending> {
         while self.in_flight.len() < usize::from(self.limits.in_flight) {
             let first = self.waiting.front()?;
-            if first.again != Again::Release && !wanted(&first.delivery) {
+            if first.again != Again::Release && !wanted(&first.delivery, first.again) {
                 let waiting = self.take_first();
                 dropped(waiting.delivery);
                 continue;
@@ -146,7 +148,7 @@ impl Window {
             } else {
                 Sending::Publish {
                     packet_id,
-                    dup: again == Again::Duplicate,
+                    dup: again != Again::No,
                     delivery,
                 }
             });
@@ -255,7 +257,7 @@ mod tests {
     }
 
     fn next(window: &mut Window) -> Option<(u16, bool, String)> {
-        match window.next(|_| true, |_| unreachable!())? {
+        match window.next(|_, _| true, |_| unreachable!())? {
             Sending::Publish {
                 packet_id,
                 dup,
@@ -354,7 +356,7 @@ mod tests {
         window.push(live("old"), Again::No).unwrap();
         window.push(live("new"), Again::No).unwrap();
         let mut dropped = 0;
-        let wanted = |delivery: &Delivery| &delivery.fan.publication.payload[..] == b"new";
+        let wanted = |delivery: &Delivery, _| &delivery.fan.publication.payload[..] == b"new";
         assert!(window.next(wanted, |_| dropped += 1).is_some());
         assert_eq!(dropped, 1);
         assert_eq!((window.in_flight(), window.is_idle()), (1, true));

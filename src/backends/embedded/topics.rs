@@ -135,6 +135,11 @@ impl TopicStore for Embedded {
         Ok(client.map_or(0, |client| client.depth))
     }
 
+    fn sent(&self, client: ClientNo, message: Ordinal) {
+        self.committer
+            .submit_lazily(ROW_WEIGHT, move |tx| sent(tx, client, message));
+    }
+
     fn received(&self, client: ClientNo, message: Ordinal) -> Commit<()> {
         self.committer.submit(Growth::Frees, ROW_WEIGHT, move |tx| {
             received(tx, client, message)
@@ -192,6 +197,11 @@ fn has_expired(value: &[u8], now: Timestamp) -> bool {
     codec::expires(value).is_some_and(|expires| expires <= now)
 }
 
+/// Whether a row stays until a job removes it, whatever the time.
+fn stays(value: &[u8]) -> bool {
+    codec::expires(value) == Some(codec::NEVER)
+}
+
 /// The publication that a row holds; `None` if it has expired and left `shared`.
 fn look_up(view: &View<'_>, held: &HeldRow<'_>) -> Result<Option<Publication>, StoreError> {
     match held {
@@ -212,6 +222,8 @@ fn read(view: &View<'_>, key: &[u8], value: &[u8]) -> Result<Option<Queued>, Sto
     };
     Ok(Some(Queued {
         ordinal,
+        // A place's row ends with its publication, unless that was sent.
+        sent: publication.expires.is_some() && stays(value),
         publication: Arc::new(publication),
         qos: qos(row.qos)?,
         retain: row.retain,
@@ -306,6 +318,7 @@ fn place(tx: &mut Tx<'_>, publish: &DurablePublish) -> Result<Placed, StoreError
         let value = retains.then(|| codec::encode(&RetainedRow { held: held() }, expires));
         let topic = publish.publication.topic.as_bytes();
         retain(tx, keys::key(plane::RETAINED, &[topic]), value)?;
+        placed.retained = Some(tx.next_seq());
     }
     Ok(placed)
 }
@@ -358,6 +371,35 @@ fn leave(tx: &mut Tx<'_>, held: &HeldRow<'_>) {
     if left == 0 {
         tx.remove(Table::Shared, keys::publication(body));
     }
+}
+
+/// The client is being sent the message: its place, with what was published, outlives its expiry. What several rows share
+/// does not, so the place has it for itself from now on.
+fn sent(tx: &mut Tx<'_>, client: ClientNo, message: Ordinal) -> Result<(), StoreError> {
+    let key = keys::place(client, message);
+    let Some(value) = tx.get(Table::Topics, &key)?.filter(|value| !stays(value)) else {
+        return Ok(());
+    };
+    let row = codec::decode::<PlaceRow<'_>>(&value)?;
+    let shared = match &row.held {
+        HeldRow::Shared(body) => {
+            let Some(shared) = tx.get(Table::Shared, &keys::publication(Seq(*body)))? else {
+                // It expired in this very moment, for everyone.
+                return Ok(());
+            };
+            Some(shared)
+        }
+        _ => None,
+    };
+    leave(tx, &row.held);
+    let held = match &shared {
+        Some(shared) => HeldRow::Here(codec::decode(shared)?),
+        None => row.held,
+    };
+    tx.add_garbage(Table::Topics, value.len());
+    let place = PlaceRow { held, ..row };
+    tx.put(Table::Topics, key, codec::encode(&place, codec::NEVER));
+    Ok(())
 }
 
 /// The client has the message: nothing of it is needed but its place, which outlives the message's expiry, since both

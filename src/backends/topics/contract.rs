@@ -8,12 +8,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{DurablePublish, Placed, Queued, Recipient, TopicStore};
-use crate::domain::Timestamp;
 use crate::domain::publication::{
     ClientId, ClientNo, ClientRecord, Ordinal, Properties, Publication, Publisher, QoS,
     RetainHandling, Subscription, Will,
 };
 use crate::domain::topic::{TopicFilter, TopicName};
+use crate::domain::{Seq, Timestamp};
 
 /// The time at which each case starts.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -48,6 +48,7 @@ pub(crate) enum Step {
         from: Option<(u8, u16)>,
         expires_secs: Option<u8>,
     },
+    Sent(u8, usize),
     Received(u8, usize),
     Done(u8, Vec<usize>),
     Release(u8, u16),
@@ -82,6 +83,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => client().prop_map(Step::Save),
         1 => client().prop_map(Step::Close),
         12 => publish,
+        3 => (client(), 0..LIMIT as usize).prop_map(|(of, nth)| Step::Sent(of, nth)),
         3 => (client(), 0..LIMIT as usize).prop_map(|(of, nth)| Step::Received(of, nth)),
         4 => (client(), prop::collection::vec(0..LIMIT as usize, 1..3))
             .prop_map(|(of, which)| Step::Done(of, which)),
@@ -101,6 +103,7 @@ pub(crate) struct Bench<S> {
     queues: BTreeMap<ClientNo, BTreeMap<Ordinal, Queued>>,
     packet_ids: BTreeSet<(ClientNo, u16)>,
     retained: BTreeMap<TopicName, Publication>,
+    last_retained: Option<Seq>,
 }
 
 impl<S: Subject> Bench<S> {
@@ -113,6 +116,7 @@ impl<S: Subject> Bench<S> {
             queues: BTreeMap::new(),
             packet_ids: BTreeSet::new(),
             retained: BTreeMap::new(),
+            last_retained: None,
         }
     }
 
@@ -137,6 +141,7 @@ impl<S: Subject> Bench<S> {
                 publication.retain = retain;
                 self.publish(publication, &to, from).await;
             }
+            Step::Sent(client, nth) => self.sent(client, nth),
             Step::Received(client, nth) => self.received(client, nth).await,
             Step::Done(client, which) => self.done(client, &which),
             Step::Release(client, packet_id) => {
@@ -241,6 +246,11 @@ impl<S: Subject> Bench<S> {
         }
         assert_eq!(placed.places.len(), to.len());
         let refused = !to.is_empty() && placed.places.iter().all(Option::is_none);
+        assert_eq!(placed.retained.is_some(), publication.retain && !refused);
+        if placed.retained.is_some() {
+            assert!(self.last_retained < placed.retained, "in order of commits");
+            self.last_retained = placed.retained;
+        }
         for (to, place) in to.into_iter().zip(placed.places) {
             let open = self.clients.values().any(|record| record.no == to.client);
             let queue = self.queues.entry(to.client).or_default();
@@ -254,6 +264,7 @@ impl<S: Subject> Bench<S> {
                 qos: to.qos,
                 retain: to.retain,
                 ids: to.ids,
+                sent: false,
                 received: false,
             };
             queue.insert(ordinal, queued);
@@ -288,6 +299,15 @@ impl<S: Subject> Bench<S> {
         let queue = self.queues.get(&self.no(client));
         let found = queue.and_then(|queue| queue.keys().nth(nth));
         found.copied().unwrap_or(Ordinal(u64::MAX))
+    }
+
+    fn sent(&mut self, client: u8, nth: usize) {
+        let (no, ordinal) = (self.no(client), self.nth(client, nth));
+        self.subject.store().sent(no, ordinal);
+        let queue = self.queues.entry(no).or_default();
+        if let Some(queued) = queue.get_mut(&ordinal) {
+            queued.sent = queued.publication.expires.is_some();
+        }
     }
 
     async fn received(&mut self, client: u8, nth: usize) {
@@ -339,7 +359,7 @@ impl<S: Subject> Bench<S> {
         assert_eq!(store.depth(no), Ok(queue.len() as u64));
         let expected: Vec<_> = queue
             .values()
-            .filter(|queued| queued.received || self.lives(&queued.publication))
+            .filter(|queued| queued.sent || queued.received || self.lives(&queued.publication))
             .cloned()
             .collect();
         let mut found = store.queued(no, None, 100, self.now).expect("read");
@@ -347,6 +367,7 @@ impl<S: Subject> Bench<S> {
             if found.received {
                 // Nobody needs what was published.
                 found.publication = expected.publication.clone();
+                found.sent = expected.sent;
             }
         }
         assert_eq!(found, expected);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{StatusCode, Uri};
+use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -74,7 +74,29 @@ impl Connection {
     /// [`CallError`]: no connection, keys that are not accepted, any other status but 200 (told with its body). No
     /// answer in time.
     pub(super) async fn call(&mut self, call: &Call<'_>) -> anyhow::Result<Bytes> {
-        let sent = tokio::time::timeout(PATIENCE, self.exchange(call)).await;
+        let request = self.signed(call)?;
+        self.send(call, request).await
+    }
+
+    /// A call, ready to be sent.
+    ///
+    /// # Errors
+    /// It makes no HTTP request.
+    pub(super) fn signed(&mut self, call: &Call<'_>) -> anyhow::Result<Request<Full<Bytes>>> {
+        self.signer
+            .sign(call, &self.endpoint.authority, SystemTime::now())
+    }
+
+    /// Sends what [`signed`](Self::signed) made of this call.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call).
+    pub(super) async fn send(
+        &mut self,
+        call: &Call<'_>,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<Bytes> {
+        let sent = tokio::time::timeout(PATIENCE, self.exchange(request)).await;
         let place = || format!("{}{}", self.endpoint, call.path);
         let (status, body) = sent
             .with_context(|| format!("{} does not answer", place()))?
@@ -91,10 +113,10 @@ impl Connection {
         })
     }
 
-    async fn exchange(&mut self, call: &Call<'_>) -> anyhow::Result<(StatusCode, Bytes)> {
-        let request = self
-            .signer
-            .sign(call, &self.endpoint.authority, SystemTime::now())?;
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         let response = self.ready().await?.send_request(request).await?;
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))

@@ -132,9 +132,24 @@ pub(super) async fn notify(
     message: &str,
 ) -> anyhow::Result<u64> {
     let body = connection.call(&Call::rest(path, message)).await?;
+    reached(path, &body)
+}
+
+/// How many sessions a message reached, by the answer to its post.
+fn reached(path: &str, answer: &[u8]) -> anyhow::Result<u64> {
     let notified: Notified =
-        serde_json::from_slice(&body).with_context(|| format!("{path} answered no count"))?;
+        serde_json::from_slice(answer).with_context(|| format!("{path} answered no count"))?;
     Ok(notified.sessions)
+}
+
+/// Fails unless a post reached one session.
+pub(super) fn reached_one(path: &str, answer: &[u8]) -> anyhow::Result<()> {
+    let reached = reached(path, answer)?;
+    ensure!(
+        reached == 1,
+        "{path} reached {reached} sessions instead of one"
+    );
+    Ok(())
 }
 
 /// Posts a message to one session.
@@ -143,12 +158,8 @@ pub(super) async fn notify_one(
     path: &str,
     message: &str,
 ) -> anyhow::Result<()> {
-    let reached = notify(connection, path, message).await?;
-    ensure!(
-        reached == 1,
-        "{path} reached {reached} sessions instead of one"
-    );
-    Ok(())
+    let answer = connection.call(&Call::rest(path, message)).await?;
+    reached_one(path, &answer)
 }
 
 /// A message of about so many bytes.

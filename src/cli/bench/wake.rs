@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::load::Latencies;
 use super::report::{Goal, Report};
-use super::sessions::{Place, message, notify_one};
+use super::sessions::{Place, message, reached_one};
 use super::sign::Call;
 use super::{Progress, Server};
 
 /// How long a message takes to a client that waits for it, beside one fdatasync on the same file system.
 ///
 /// A client waits in a long poll with its session keys; 20 ms later a message is posted to it. Measured is the
-/// time from just before the post is sent until the client has the message in its hands; the message is on disk
-/// by then. In turns with that, 1 KiB is appended to a file and fdatasynced: at once, when the disk has just been
+/// time from just before the post is sent, signed already, until the client has the message in its hands; the message is
+/// on disk by then. In turns with that, 1 KiB is appended to a file and fdatasynced: at once, when the disk has just been
 /// used, and after 20 ms, when it has rested as long as before the post. Run it on the server's machine, with --dir
 /// on the file system of its data directory.
 #[derive(clap::Args)]
@@ -109,10 +109,15 @@ async fn wake(
         anyhow::Ok((Instant::now(), received))
     };
     let post = async {
+        let call = Call::rest(path, message);
         tokio::time::sleep(HEAD_START).await;
+        // What the client needs for its signature is not the server's time.
+        let request = backend.signed(&call)?;
         let sent = Instant::now();
-        notify_one(backend, path, message).await?;
-        anyhow::Ok((sent, Instant::now()))
+        let answer = backend.send(&call, request).await?;
+        let answered = Instant::now();
+        reached_one(path, &answer)?;
+        anyhow::Ok((sent, answered))
     };
     let ((woken, received), (sent, answered)) = tokio::try_join!(wait, post)?;
     let received: Value =

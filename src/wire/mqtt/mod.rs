@@ -13,6 +13,7 @@ mod queue;
 mod tcp;
 pub mod transport;
 pub mod transports;
+mod turn_log;
 mod worker;
 mod ws;
 

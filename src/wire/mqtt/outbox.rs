@@ -120,17 +120,27 @@ impl Outbox {
         Ok(())
     }
 
-    /// Adds bytes that others have, too: long ones are not copied.
+    /// Adds bytes that others get, too: they are copied once for all of a worker's connections and not for each, as long
+    /// as the socket takes them in this turn; long ones are not copied even then.
     ///
     /// # Errors
     /// [`Refused`]; then nothing was added.
     pub fn push_shared(&self, bytes: &Bytes) -> Result<(), Refused> {
-        if bytes.len() < limits::SHARED_BYTES {
-            return self.push(bytes);
+        let line = &self.0;
+        line.make_room(bytes.len())?;
+        let run = match line.has(BLOCKED) {
+            // What waits outlives the turn.
+            true => None,
+            false => line.worker.share(bytes),
+        };
+        let mut queue = line.queue.borrow_mut();
+        match run {
+            Some(run) => queue.push_run(run, &line.worker),
+            None if bytes.len() < limits::SHARED_BYTES => queue.push(bytes, &line.worker),
+            None => queue.push_shared(bytes.clone(), &line.worker),
         }
-        self.0.make_room(bytes.len())?;
-        self.0.queue.borrow_mut().push_shared(bytes.clone());
-        self.0.soil();
+        drop(queue);
+        line.soil();
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 //! The bytes of an outbox, and how they become WebSocket frames and writes.
 //!
-//! Usually there is one buffer with all packets of a tick, which one write takes; a WebSocket's frame head is made for it
-//! then, so that all of them are one frame. Only what a socket did not take is kept in pieces.
+//! Usually there is one buffer with all packets of a turn, which one write takes; a WebSocket's frame head is made for it
+//! then, so that all of them are one frame. What many connections get is not even copied: it is a run in the worker's
+//! [`TurnLog`](super::turn_log::TurnLog). Only what a socket did not take is kept in pieces.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 
 use bytes::{Buf as _, Bytes};
 
@@ -32,9 +34,11 @@ pub(super) struct Queue {
     left_bytes: usize,
     /// Control frames.
     control: Vec<u8>,
-    /// Data that is not framed yet: pieces, then the buffer that short ones are gathered in.
+    /// Data that is not framed yet: pieces, then the buffer that short ones are gathered in, then a run of the worker's
+    /// log, which is written or copied before the turn ends.
     pieces: VecDeque<Bytes>,
     buffer: Vec<u8>,
+    run: Range<u32>,
     data_bytes: usize,
     close: Option<Close>,
 }
@@ -48,6 +52,7 @@ impl Queue {
             control: Vec::new(),
             pieces: VecDeque::new(),
             buffer: Vec::new(),
+            run: 0..0,
             data_bytes: 0,
             close: None,
         }
@@ -64,14 +69,39 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], worker: &Worker) {
+        self.settle(worker);
+        self.gather(bytes, worker);
+        self.data_bytes += bytes.len();
+    }
+
+    /// Adds what the worker's log has there.
+    pub(super) fn push_run(&mut self, run: Range<u32>, worker: &Worker) {
+        self.data_bytes += run.len();
+        if !self.run.is_empty() && self.run.end == run.start {
+            self.run.end = run.end;
+            return;
+        }
+        self.settle(worker);
+        self.run = run;
+    }
+
+    /// Copies the run, so that something else can come after it.
+    fn settle(&mut self, worker: &Worker) {
+        if !self.run.is_empty() {
+            let run = std::mem::take(&mut self.run);
+            self.gather(worker.log().bytes(&run), worker);
+        }
+    }
+
+    fn gather(&mut self, bytes: &[u8], worker: &Worker) {
         if self.buffer.capacity() == 0 {
             self.buffer = worker.buffer();
         }
         self.buffer.extend_from_slice(bytes);
-        self.data_bytes += bytes.len();
     }
 
-    pub(super) fn push_shared(&mut self, bytes: Bytes) {
+    pub(super) fn push_shared(&mut self, bytes: Bytes, worker: &Worker) {
+        self.settle(worker);
         if !self.buffer.is_empty() {
             self.pieces
                 .push_back(std::mem::take(&mut self.buffer).into());
@@ -102,7 +132,7 @@ impl Queue {
             self.write_buffer(socket, worker)?;
         }
         if !self.is_sent() {
-            self.frame();
+            self.frame(worker);
         }
         while !self.left.is_empty() {
             let mut parts = [IoSlice::new(&[]); limits::WRITE_PARTS];
@@ -123,9 +153,16 @@ impl Queue {
     /// The usual case: one write takes everything.
     fn write_buffer(&mut self, socket: &Socket, worker: &Worker) -> io::Result<()> {
         let (head, close) = (self.head(), self.close_frame());
-        let all = [&self.control[..], head.bytes(), &self.buffer, close.bytes()];
+        let log = worker.log();
+        let all = [
+            &self.control[..],
+            head.bytes(),
+            &self.buffer,
+            log.bytes(&self.run),
+            close.bytes(),
+        ];
         let whole: usize = all.iter().map(|part| part.len()).sum();
-        let mut parts = [IoSlice::new(&[]); 4];
+        let mut parts = [IoSlice::new(&[]); 5];
         let mut count = 0;
         for part in all.into_iter().filter(|part| !part.is_empty()) {
             parts[count] = IoSlice::new(part);
@@ -141,24 +178,29 @@ impl Queue {
             self.control = Vec::new();
             self.close = None;
             self.data_bytes = 0;
+            self.run = 0..0;
             worker.give_back(std::mem::take(&mut self.buffer));
         } else {
-            self.frame();
+            self.frame(worker);
             self.forget(taken);
         }
         Ok(())
     }
 
     /// Frames everything, in order, behind what is left from before.
-    fn frame(&mut self) {
+    fn frame(&mut self, worker: &Worker) {
         let (head, close) = (self.head(), self.close_frame());
         let mut control = std::mem::take(&mut self.control);
         control.extend_from_slice(head.bytes());
         let buffer = std::mem::take(&mut self.buffer);
         let pieces = std::mem::take(&mut self.pieces);
-        let parts = std::iter::once(control.into())
-            .chain(pieces)
-            .chain([buffer.into(), Bytes::copy_from_slice(close.bytes())]);
+        let run = std::mem::take(&mut self.run);
+        let run = Bytes::copy_from_slice(worker.log().bytes(&run));
+        let close = Bytes::copy_from_slice(close.bytes());
+        let parts =
+            std::iter::once(control.into())
+                .chain(pieces)
+                .chain([buffer.into(), run, close]);
         for part in parts.filter(|part| !part.is_empty()) {
             self.left_bytes += part.len();
             self.left.push_back(part);

@@ -33,14 +33,17 @@ impl<L: Receive> Connection<L> {
         let line = &self.outbox.0;
         tell(&mut self.link, line.begin(cx));
         line.poll_unblock(cx);
-        let mut reads = 0;
+        let mut taken = 0;
         while line.wants_bytes() {
             let link = &mut self.link;
-            if ready!(line.poll_read(cx, usize::MAX, |bytes| link.receive(bytes))).is_none() {
+            let take = |bytes: &[u8]| {
+                taken += bytes.len();
+                link.receive(bytes);
+            };
+            if ready!(line.poll_read(cx, usize::MAX, take)).is_none() {
                 break;
             }
-            reads += 1;
-            if reads == limits::READS_AT_A_TIME {
+            if taken >= limits::TURN_BYTES {
                 // The others have their turn.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

@@ -46,7 +46,13 @@ impl Echo {
     fn fill(&mut self) {
         let mut number = self.filling;
         let refused = loop {
-            if let Err(refused) = self.outbox.push(&[number.to_be_bytes(); 250].concat()) {
+            let packet = Bytes::from([number.to_be_bytes(); 250].concat());
+            // Several for many in a row, and then one that only this client gets.
+            let pushed = match number % 5 {
+                0 => self.outbox.push(&packet),
+                _ => self.outbox.push_shared(&packet),
+            };
+            if let Err(refused) = pushed {
                 break refused;
             }
             number += 1;

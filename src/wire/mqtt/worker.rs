@@ -1,18 +1,20 @@
 //! What the connections of one worker thread share: the buffer they read into, the list of those to be written, spare
 //! buffers, and a coarse clock for everything that is due at some time.
 
-use std::cell::{Cell, RefCell};
-use std::ops::{Deref, DerefMut};
+use std::cell::{Cell, Ref, RefCell};
+use std::ops::{Deref, DerefMut, Range};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use metrics::Counter;
 
 use crate::config::limits::links as limits;
 
 use super::outbox::Line;
 use super::transport::Close;
+use super::turn_log::TurnLog;
 
 thread_local! {
     static WORKER: Rc<Worker> = Rc::new(Worker::new());
@@ -24,6 +26,8 @@ pub(super) struct Worker {
     now: Cell<u32>,
     scratch: Cell<Option<Box<[u8]>>>,
     dirty: RefCell<Vec<Rc<Line>>>,
+    /// Has runs only of connections on that list.
+    log: RefCell<TurnLog>,
     writer: Cell<Option<Waker>>,
     writing: Cell<bool>,
     lines: RefCell<Vec<Rc<Line>>>,
@@ -55,6 +59,7 @@ impl Worker {
             now: Cell::new(0),
             scratch: Cell::new(None),
             dirty: RefCell::default(),
+            log: RefCell::default(),
             writer: Cell::new(None),
             writing: Cell::new(false),
             lines: RefCell::default(),
@@ -143,6 +148,16 @@ impl Worker {
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
+    }
+
+    /// Where the log has these bytes until the turn ends; `None` if it has no more room.
+    pub(super) fn share(&self, bytes: &Bytes) -> Option<Range<u32>> {
+        self.log.borrow_mut().place(bytes)
+    }
+
+    /// What is shared in this turn.
+    pub(super) fn log(&self) -> Ref<'_, TurnLog> {
+        self.log.borrow()
     }
 
     /// An empty buffer for data, with room for some packets.
@@ -245,6 +260,9 @@ async fn write_dirty(worker: Rc<Worker>) {
         if dirty.capacity() <= limits::DIRTY_KEPT {
             let more = worker.dirty.replace(dirty);
             worker.dirty.borrow_mut().extend(more);
+        }
+        if worker.dirty.borrow().is_empty() {
+            worker.log.borrow_mut().clear();
         }
     }
 }

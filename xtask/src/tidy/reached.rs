@@ -106,7 +106,7 @@ const UNREACHED: &[(&str, &str)] = &[
     ("CERTIFICATE_LOOK", "an interval"),
     ("TICK", "an interval"),
     ("READ_BYTES", "a buffer's size"),
-    ("READS_AT_A_TIME", "a size of work"),
+    ("TURN_BYTES", "a size of work"),
     ("CHUNK_BYTES", "a buffer's size"),
     (
         "SHARED_BYTES",

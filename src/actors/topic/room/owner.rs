@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::super::Topics;
 use super::super::fan::Fan;
-use super::super::messages::{Begin, InRoom};
+use super::super::messages::{Begin, InRoom, Parcel};
 use super::super::order::Order;
 use super::super::publish::{PublishError, Publishing};
 use super::super::shard::{Key, Shard, ShardHandle, is_from};
@@ -326,11 +326,13 @@ impl Topics {
             to: key,
             subscription: subscription.clone(),
             first: vec![Fan::new(Arc::new(json::beside("recovery", topic, none)))],
+            busy: None,
         };
         let address = handle.address.clone();
+        // After SUBACK.
         actix::spawn(async move {
             // An error: this worker ends, and its connections with it.
-            let _ = address.send(begin).await;
+            let _ = address.send(Parcel::Begin(begin)).await;
         });
     }
 
@@ -344,9 +346,12 @@ impl Topics {
         first: Vec<Publication>,
     ) {
         let fan = |publication| Fan::new(Arc::new(publication));
+        let is_said = subscription.filter.filter() == name.as_str();
+        let busy = is_said.then(|| json::recovery(Some(Lost::Busy), 0, None));
         let begin = Begin {
             to: key,
             first: first.into_iter().map(fan).collect(),
+            busy: busy.map(|busy| fan(json::beside("recovery", name, busy))),
             subscription,
         };
         if handle.is_of(shard) {
@@ -354,19 +359,7 @@ impl Topics {
             return;
         }
         shard.send_outgoing(&self.shards());
-        if let Err(actix::dev::SendError::Full(mut begin)) = handle.address.try_send(begin) {
-            // It can not be put into the stream where it belongs: the client is told to come again.
-            begin.first.clear();
-            if !begin.subscription.filter.filter().starts_with('$') {
-                let busy =
-                    json::beside("recovery", name, json::recovery(Some(Lost::Busy), 0, None));
-                begin.first.push(fan(busy));
-            }
-            actix::spawn(async move {
-                // An error: that worker has ended, and its connections with it.
-                let _ = handle.address.send(begin).await;
-            });
-        }
+        shard.post(&handle, Parcel::Begin(begin));
     }
 
     /// Tells what is to be told of the room, and wakes up when there is more; forgets it when there never will be.

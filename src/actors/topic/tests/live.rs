@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use super::super::double::Disk;
 use super::super::testing::{Plane, pause, publication, subscription};
 use super::super::{Closing, ConnectError, PublishError, SubscribeError};
+use crate::config::limits;
 use crate::domain::policy::Access;
 use crate::domain::publication::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 
@@ -133,6 +134,79 @@ async fn other_workers_get_it_in_order() {
         assert_eq!(text, format!("{number} {}", number % 2));
     }
     other.stop();
+}
+
+#[actix::test]
+async fn what_waits_for_a_worker_that_stands_still_comes_in_order() {
+    let plane = Plane::new();
+    let topics = plane.topics.clone();
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let (go, went) = mpsc::channel::<()>();
+    let (told, hear) = mpsc::channel();
+    let other = actix::Arbiter::new();
+    other.spawn_fn(move || {
+        actix::spawn(async move {
+            let plane = Plane {
+                topics,
+                ..Plane::new()
+            };
+            let client = plane.client("far").await;
+            client.subscribe("a", AtLeastOnce).await;
+            client.subscribe("$share/g/a", AtLeastOnce).await;
+            ready.send(()).unwrap();
+            went.recv().unwrap();
+            loop {
+                pause(1).await;
+                let came = client.link.deliveries.take();
+                let text = |delivery| super::super::testing::text(delivery);
+                told.send(came.iter().map(text).collect::<Vec<_>>())
+                    .unwrap();
+            }
+        });
+    });
+    is_ready.await.unwrap();
+    let mut hear_all = Vec::new();
+    let most = limits::TOPIC_MAILBOX;
+    for number in 0..2 * most {
+        if number == most + 10 {
+            let doomed = plane.publish("a", "dropped", AtMostOnce);
+            doomed.await.unwrap();
+        }
+        let payload = number.to_string();
+        plane.publish("a", &payload, AtLeastOnce).await.unwrap();
+        // Each in a turn of its own; the second half while the other worker takes from its mailbox.
+        pause_a_turn().await;
+        if number == most + most / 2 {
+            go.send(()).unwrap();
+        }
+    }
+    let begun = std::time::Instant::now();
+    while hear_all.len() < 4 * most {
+        match hear.try_recv() {
+            Ok(came) => hear_all.extend::<Vec<String>>(came),
+            Err(_) => pause(1).await,
+        }
+        let waited = begun.elapsed();
+        assert!(waited.as_secs() < 30, "{} came", hear_all.len());
+    }
+    // Once by the subscription and once by the group, each in order.
+    let mut seen = std::collections::HashMap::new();
+    let mut last = [None; 2];
+    for text in hear_all {
+        let number: usize = text.parse().expect("what promises nothing was dropped");
+        let times = seen.entry(number).or_insert(0);
+        assert!(last[*times] < Some(number), "{number} came late");
+        last[*times] = Some(number);
+        *times += 1;
+    }
+    other.stop();
+}
+
+/// Lets everything else on this thread have its turn.
+async fn pause_a_turn() {
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[actix::test]

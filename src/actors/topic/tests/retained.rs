@@ -1,7 +1,8 @@
 //! Retained messages.
 
 use super::super::PublishError;
-use super::super::testing::{Plane, publication, subscription};
+use super::super::double::Disk;
+use super::super::testing::{Plane, pause, publication, subscription};
 use crate::domain::policy::Access;
 use crate::domain::publication::{
     QoS,
@@ -127,4 +128,114 @@ async fn there_is_room_for_only_so_many() {
             "{refused:?}"
         );
     }
+}
+
+#[actix::test]
+async fn memory_and_disk_agree_in_the_end_whoever_was_first() {
+    let plane = Plane::new();
+    plane.store.disk(Disk::Hangs);
+    let publish = |payload: &str, qos| {
+        let mut kept = publication("a", payload);
+        (kept.retain, kept.qos) = (true, qos);
+        plane.topics.publish(&Access::everything(), kept)
+    };
+    // The last on disk is the one that promises nothing, and it is seen before.
+    let promised = publish("promised", AtLeastOnce);
+    let unpromised = publish("unpromised", AtMostOnce);
+    unpromised.outcome().await.unwrap();
+    let seen = |plane: &Plane| {
+        let found = plane.topics.retained(&publication("a", "").topic).unwrap();
+        String::from_utf8(found.payload.to_vec()).unwrap()
+    };
+    assert_eq!(seen(&plane), "unpromised");
+    plane.store.disk(Disk::Works);
+    promised.outcome().await.unwrap();
+    pause(5).await;
+    assert_eq!(seen(&plane), "unpromised");
+    assert_eq!(seen(&Plane::on(plane.store.clone())), "unpromised");
+    // What a full disk does not take is not seen in the end, either.
+    plane.store.disk(Disk::Full);
+    publish("lost", AtMostOnce).outcome().await.unwrap();
+    assert_eq!(seen(&plane), "lost");
+    pause(5).await;
+    assert_eq!(seen(&plane), "unpromised");
+}
+
+#[actix::test]
+async fn whoever_published_and_went_away_is_seen_all_the_same() {
+    let plane = Plane::new();
+    plane.store.disk(Disk::Hangs);
+    let mut kept = publication("a", "x");
+    (kept.retain, kept.qos) = (true, AtLeastOnce);
+    drop(plane.topics.publish(&Access::everything(), kept));
+    plane.store.disk(Disk::Works);
+    pause(5).await;
+    assert!(plane.topics.retained(&publication("a", "").topic).is_some());
+}
+
+#[actix::test]
+async fn a_durable_session_gets_what_is_on_its_way_to_the_disk_once() {
+    for subscribes_first in [true, false] {
+        let plane = Plane::new();
+        let mut client = plane.durable("1").await;
+        plane.store.disk(Disk::Hangs);
+        let publish = plane.retain("a", "x", AtLeastOnce);
+        let subscribe = client.subscribe("a", AtLeastOnce);
+        let let_go = async {
+            pause(5).await;
+            plane.store.disk(Disk::Works);
+        };
+        if subscribes_first {
+            tokio::join!(subscribe, publish, let_go);
+        } else {
+            // It was routed before there was a subscription, and the subscription is on disk first.
+            tokio::pin!(publish);
+            assert!(futures_util::poll!(&mut publish).is_pending());
+            tokio::join!(subscribe, publish, let_go);
+        }
+        assert_eq!(client.sends(), ["2 x"], "first: {subscribes_first}");
+    }
+}
+
+#[actix::test]
+async fn a_subscription_just_after_gets_what_was_retained_once_on_another_worker() {
+    let plane = Plane::new();
+    let topics = plane.topics.clone();
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let (go, went) = std::sync::mpsc::channel();
+    let (told, hear) = std::sync::mpsc::channel();
+    let other = actix::Arbiter::new();
+    other.spawn_fn(move || {
+        actix::spawn(async move {
+            let plane = Plane {
+                topics,
+                ..Plane::new()
+            };
+            let mut client = plane.client("far").await;
+            // So that the worker is one to which publications are sent.
+            client.subscribe("other", AtMostOnce).await;
+            ready.send(()).unwrap();
+            for qos in [AtMostOnce, AtLeastOnce] {
+                went.recv().unwrap();
+                let mut asked = subscription("+", qos);
+                asked.retain_handling = RetainHandling::Always;
+                let granted = client.try_subscribe(asked).await.unwrap();
+                told.send(granted.retained.len()).unwrap();
+                pause(50).await;
+                told.send(client.got().len()).unwrap();
+                let filter = subscription("+", qos).filter;
+                client.attached().unsubscribe(&[filter]).await.unwrap();
+            }
+        });
+    });
+    is_ready.await.unwrap();
+    for qos in [AtMostOnce, AtLeastOnce] {
+        plane.retain("a", "x", qos).await;
+        // This worker does nothing more, so that the publication is still here when the other subscribes.
+        go.send(()).unwrap();
+        assert_eq!(hear.recv().unwrap(), 1, "the retained message");
+        pause(100).await;
+        assert_eq!(hear.recv().unwrap(), 0, "not once more");
+    }
+    other.stop();
 }

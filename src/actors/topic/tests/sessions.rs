@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::super::double::Disk;
 use super::super::testing::{Plane, pause, publication, subscription};
 use super::super::{ConnectError, PublishError, Received, WillFate};
+use crate::domain::policy::Access;
 use crate::domain::publication::{
-    Publisher,
+    Publisher, QoS,
     QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce},
 };
 use crate::domain::{StoreError, Timestamp};
@@ -241,6 +242,38 @@ async fn what_has_expired_is_not_sent() {
     pause(20).await;
     plane.publish("a", "long", AtLeastOnce).await.unwrap();
     assert_eq!(client.sends(), ["3 long"]);
+}
+
+/// Publishes what expires in a moment.
+async fn publish_short(plane: &Plane, payload: &str, qos: QoS) {
+    let mut short = publication("a", payload);
+    (short.qos, short.expires) = (qos, Some(Timestamp(plane.topics.now().0 + 20_000)));
+    let published = plane.topics.publish(&Access::everything(), short);
+    published.outcome().await.unwrap();
+}
+
+#[actix::test]
+async fn what_was_sent_is_sent_again_although_it_has_expired() {
+    for restarts in [false, true] {
+        let plane = Plane::new();
+        let mut client = plane.durable("1").await;
+        client.subscribe("a", ExactlyOnce).await;
+        publish_short(&plane, "two", ExactlyOnce).await;
+        publish_short(&plane, "one", AtLeastOnce).await;
+        assert_eq!(client.sends(), ["2 two", "3 one"]);
+        client.drop_connection();
+        publish_short(&plane, "not sent", ExactlyOnce).await;
+        pause(30).await;
+        let plane = match restarts {
+            true => Plane::on(plane.store.clone()),
+            false => plane,
+        };
+        let mut client = plane.durable("1").await;
+        assert_eq!(client.sends(), ["2d two", "3d one"], "restart: {restarts}");
+        client.outgoing.received(2).unwrap();
+        assert!(client.outgoing.completed(2) && client.outgoing.acknowledged(3));
+        assert!(!plane.store.payloads("1").contains(&"two".to_owned()));
+    }
 }
 
 #[actix::test]

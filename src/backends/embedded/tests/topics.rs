@@ -169,6 +169,33 @@ async fn expired_messages_leave_and_those_in_exchange_stay() {
 }
 
 #[actix_rt::test]
+async fn what_was_sent_outlives_its_expiry() {
+    let f = Fixture::new();
+    let (a, b) = (f.client(0).await, f.client(1).await);
+    let mut short = contract::publication(0, 1);
+    short.expires = Some(Clock::start().now().plus(Duration::from_millis(20)));
+    let alone = f.publish(&short, &[a]).await;
+    let shared = f.publish(&short, &[a, b]).await;
+    for placed in [alone, shared] {
+        f.topics().sent(a, placed.places[0].unwrap());
+    }
+    f.store.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    let f = Subject::reopen(f);
+    f.until("expired rows are left", |f| f.topics().depth(b) == Ok(0))
+        .await;
+    assert_eq!(f.bodies(), 0);
+    let found = f.topics().queued(a, None, 9, Clock::start().now()).unwrap();
+    assert_eq!(found.len(), 2);
+    for queued in found {
+        assert!(queued.sent && *queued.publication == short);
+        f.topics().done(a, vec![queued.ordinal]);
+    }
+    f.store.flush().await.unwrap();
+    assert_eq!(f.topics().depth(a), Ok(0));
+}
+
+#[actix_rt::test]
 async fn a_session_that_is_replaced_leaves_nothing() {
     let f = Fixture::new();
     let before = f.client(0).await;

@@ -277,7 +277,7 @@ impl Link {
         packet_id: Option<PacketId>,
         dup: bool,
     ) -> bool {
-        let now = self.mqtt.clock.now();
+        let clock = self.mqtt.clock;
         let publication = &delivery.fan.publication;
         let is_plain = delivery.qos == QoS::AtMostOnce
             && !delivery.retain
@@ -287,7 +287,7 @@ impl Link {
             && !open.outbound_aliases.are_used();
         if is_plain {
             let version = open.version;
-            let encode = |publication: &Publication| frame(publication, now, version);
+            let encode = |publication: &Publication| frame(publication, clock.now(), version);
             let frame = delivery.fan.frame(format(version), encode);
             if frame.is_empty() || frame.len() > open.encoder.max_bytes {
                 return false;
@@ -297,7 +297,7 @@ impl Link {
             watch::tally(|tally| tally.sent += 1);
             return true;
         }
-        let mut head = PublishHead::new(publication, now);
+        let mut head = PublishHead::new(publication, clock.now());
         head.dup = dup;
         head.qos = delivery.qos;
         head.retain = delivery.retain;

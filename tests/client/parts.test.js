@@ -1,0 +1,60 @@
+// Parts that need no server: envelopes, packets, signatures, waits.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openEnvelope } from "../../client/envelope.js";
+import * as packets from "../../client/packets.js";
+import { backoff } from "../../client/reconnect.js";
+import { presign, signHeaders } from "../../client/sign.js";
+
+const SESSION = { aesKey: "LkWUsGQKi8E9QoMJEeY1HLL8rdJNJr3fzDp+F9CpkCY=", sessionId: "s" };
+
+test("envelopes of the first form: the two vectors", async () => {
+  assert.equal(await openEnvelope("9734675727|nw7xCnVR0m/YrGgG", SESSION), "this is test");
+  assert.equal(await openEnvelope("5|hbTFISt3Qi0Irkci8w==", SESSION), '{"a":"é✓"}');
+});
+
+test("what is no envelope is refused", async () => {
+  const wrong = ["", "x", "01|AAAA", "-1|AAAA", "9007199254740992|AAAA", "1|AAA", "1|AB==", "v2|1|AAAA", "v3|1|AAAA", "1|AAAA|"];
+  for (const text of wrong) await assert.rejects(openEnvelope(text, SESSION), `${text} was opened`);
+  await assert.rejects(openEnvelope("1|AAAA", { ...SESSION, aesKey: "AAAA" }), /32 bytes/);
+});
+
+test("a signature of AWS's own test suite, and its query in order", async () => {
+  // "get-vanilla-query-order-key-case" of the SigV4 test suite, whose service is `service`.
+  const keys = { accessKey: "AKIDEXAMPLE", secretKey: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY" };
+  const now = Date.UTC(2015, 7, 30, 12, 36);
+  const url = "https://example.amazonaws.com/?Param2=value2&Param1=value1";
+  const { authorization } = await signHeaders({ method: "GET", url, keys, region: "us-east-1", service: "service", now });
+  assert.match(authorization, /Signature=b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500$/);
+  const signed = await presign("wss://h/mqtt", { ...keys, sessionToken: "t/+=" }, { region: "us-east-1", now });
+  assert.match(signed, /^wss:\/\/h\/mqtt\?X-Amz-Algorithm=.*&X-Amz-Signature=[0-9a-f]{64}&X-Amz-Security-Token=t%2F%2B%3D$/);
+});
+
+test("packets come out as they went in, however they are cut", () => {
+  const payload = new Uint8Array(300).fill(7);
+  const user = [["a", "é"], ["a", ""]];
+  const sent = packets.publish(513, "t/é", payload, { qos: 1, retain: true, user });
+  const bytes = new Uint8Array([...sent, ...packets.puback(7), 0xd0, 0]);
+  for (let cut = 0; cut <= bytes.length; cut++) {
+    const decoder = new packets.Decoder();
+    const got = [...decoder.push(bytes.slice(0, cut)), ...decoder.push(bytes.slice(cut))];
+    assert.equal(got.length, 3, `cut at ${cut}`);
+    const [{ topic, id, flags, properties, payload: read }, ack] = got;
+    assert.deepEqual([topic, id, flags, properties.user], ["t/é", 513, 3, user]);
+    assert.deepEqual(read, payload);
+    assert.deepEqual([ack.type, ack.id, ack.code], [packets.PUBACK, 7, 0]);
+  }
+});
+
+test("what is no packet is refused", () => {
+  const wrong = [[0x20, 0xff, 0xff, 0xff, 0xff], [0x30, 2, 0, 9], [0x90, 3, 0, 1, 1], [0x10, 0], [0x20, 5, 0, 0, 2, 0x7f, 0]];
+  for (const bytes of wrong) assert.throws(() => new packets.Decoder().push(new Uint8Array(bytes)), RangeError, `${bytes}`);
+});
+
+test("waits are chance, between half a second and a bound that doubles to 20 s", () => {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    assert.equal(backoff(attempt, () => 0), 500);
+    assert.equal(backoff(attempt, () => 1), Math.min(20_000, 1000 * 2 ** attempt));
+  }
+});
