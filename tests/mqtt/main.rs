@@ -17,6 +17,7 @@ mod deliver;
 mod differential;
 mod limits;
 mod publish;
+mod rooms;
 mod sessions;
 mod statements;
 mod subscribe;

@@ -46,6 +46,7 @@ mod retained;
 mod room;
 mod shard;
 mod subscribe;
+mod target;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

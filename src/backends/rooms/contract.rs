@@ -56,12 +56,14 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(prop_oneof![8 => say, 1 => Just(Step::Restart)], 1..24)
 }
 
+/// What one room should be: epoch, newest offset, and what is kept with its end.
+type Room = (Epoch, u64, BTreeMap<u64, (Publication, Timestamp)>);
+
 struct Bench<S> {
     subject: S,
     now: Timestamp,
     said: u64,
-    /// Epoch, newest offset, and what is kept with its end.
-    rooms: BTreeMap<TopicName, (Epoch, u64, BTreeMap<u64, (Publication, Timestamp)>)>,
+    rooms: BTreeMap<TopicName, Room>,
 }
 
 /// A publication for a room that keeps as little as here.

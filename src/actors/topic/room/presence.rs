@@ -427,7 +427,10 @@ mod tests {
 
     /// The same, written plainly: who is there, and until when.
     #[derive(Default)]
-    struct Model(BTreeMap<ClientId, (u8, Option<Timestamp>, Arc<str>, Option<u16>)>);
+    struct Model(BTreeMap<ClientId, Modelled>);
+
+    /// Connection, until when, data, seat.
+    type Modelled = (u8, Option<Timestamp>, Arc<str>, Option<u16>);
 
     fn connection(number: u8) -> Uuid {
         Uuid::from_u128(number.into())

@@ -11,6 +11,7 @@ use super::super::testing::{Client, Plane, pause, publication, subscription, tex
 use super::super::{Connect, PublishError, SubscribeError};
 use super::{Recover, RoomError};
 use crate::config::limits;
+use crate::domain::Timestamp;
 use crate::domain::policy::{
     Access, ActionPattern, Actions, Arn, Context, Document, Effect, Layer, Resources, Statement,
 };
@@ -600,14 +601,15 @@ async fn pages_of_history() {
         );
         (offsets.first().copied(), offsets.len(), offsets.is_sorted())
     };
-    assert_eq!(page(None, None, None), (Some(71), 50, true));
+    let newest = limits::rooms::PAGE_DEFAULT;
+    assert_eq!(page(None, None, None), (Some(71), newest, true));
     assert_eq!(page(Some(71), None, Some(1000)), (Some(1), 70, true));
     assert_eq!(page(None, None, Some(1000)), (Some(21), 100, true));
     assert_eq!(page(Some(1), None, None), (None, 0, true));
     assert_eq!(page(None, Some(118), None), (Some(119), 2, true));
     assert_eq!(page(None, Some(u64::MAX), None), (None, 0, true));
     assert_eq!(page(None, Some(0), Some(3)), (Some(1), 3, true));
-    let big = "x".repeat(40 << 10);
+    let big = "x".repeat(limits::rooms::PART_BYTES * 5 / 8);
     for _ in 0..3 {
         plane.publish("long/b", &big, AtMostOnce).await.unwrap();
     }
@@ -826,4 +828,56 @@ async fn a_recovery_on_another_worker_has_no_gap_and_no_repeat() {
     assert_eq!(last.len(), 4);
     assert!(last.values().all(|last| *last == SAID), "{last:?}");
     other.stop();
+}
+
+#[test]
+fn a_room_that_nobody_uses_is_forgotten_in_time() {
+    let mut now = Timestamp::from_secs(1);
+    let chat = std::sync::Arc::new(rules().remove(0));
+    let mut room = super::Room::new(chat, None, now);
+    let who = super::Who {
+        id: ClientId("1".into()),
+        connection: uuid::Uuid::nil(),
+        principal: "p".into(),
+    };
+    assert!(room.is_idle());
+    assert_eq!(room.due(now), now.plus(limits::rooms::IDLE));
+    room.join(&who, "0".into(), now).unwrap();
+    assert!(!room.is_idle());
+    room.presence.as_mut().unwrap().tell(now).unwrap();
+    room.leave(&who, super::Reason::Left);
+    // Whoever looks on is told first, when it is time for another message.
+    assert_eq!(room.due(now), now.plus(limits::rooms::CHANGES_PAUSE));
+    assert!(!room.is_idle());
+    now = now.plus(limits::rooms::CHANGES_PAUSE);
+    room.presence.as_mut().unwrap().tell(now).unwrap();
+    assert!(room.is_idle());
+    let promise = room.order.promise();
+    assert!(!room.is_idle(), "something is on its way to the disk");
+    drop(promise);
+    assert!(room.is_idle());
+}
+
+#[actix::test]
+async fn more_rooms_than_may_be_are_refused() {
+    let plane = Plane::new();
+    let shard = plane.topics.here();
+    let handle = plane.topics.handle_of(&shard);
+    for number in 0..limits::rooms::OPEN {
+        let room = name(&format!("chat/{number}"));
+        plane.topics.rooms().owners.insert(room, handle.clone());
+    }
+    let one = plane.client("1").await;
+    let refused = one.send("$room/presence/chat/more", "0", AtMostOnce).await;
+    assert!(matches!(refused, Err(PublishError::QuotaExceeded(_))));
+    let asked = subscription("$room/presence/chat/more", AtMostOnce);
+    assert_eq!(
+        one.try_subscribe(asked).await.err(),
+        Some(SubscribeError::TooMany)
+    );
+    let refused = plane.publish("chat/more", "x", AtLeastOnce).await;
+    assert!(matches!(refused, Err(PublishError::QuotaExceeded(_))));
+    one.send("$room/presence/chat/1", "0", AtMostOnce)
+        .await
+        .unwrap();
 }
