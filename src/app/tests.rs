@@ -60,6 +60,9 @@ async fn nothing_is_open_that_the_contract_does_not_open() {
     assert_eq!(open_to(&given.door, Access::Public), PUBLIC.into());
     assert_eq!(open_to(&given.door, Access::OperatorOrOwner), OWN.into());
     let signed = [
+        "/connections/{client}",
+        "/connections/{client}/messages",
+        "/connections/{client}/subscriptions",
         "/endpoint",
         "/retainedMessage",
         "/retainedMessage/{topic*}",
@@ -208,7 +211,7 @@ fn ways(entry: &Exposed) -> Vec<Way> {
                 methods.push("HEAD");
             }
             let route = |method: &str| Way {
-                method: ["GET", "HEAD", "POST", "DELETE"]
+                method: ["DELETE", "GET", "HEAD", "POST"]
                     .into_iter()
                     .find(|known| *known == method)
                     .unwrap(),
@@ -232,6 +235,7 @@ fn path(pattern: &str) -> String {
         ("{user}", "3"),
         ("{ids}", "x"),
         ("{asof}", "1"),
+        ("{client}", "nobody"),
         ("{file*}", "index.css"),
         ("{stage}", "dev"),
         ("{topic*}", "x"),

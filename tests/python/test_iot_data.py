@@ -1,13 +1,17 @@
-"""AWS IoT's data plane over HTTP with boto3 (WIRE 4.1): publish, and read retained messages, with every kind of key."""
+"""AWS IoT's data plane over HTTP with boto3 (WIRE 4.1): publish, read retained messages, look after connected clients; with
+every kind of key."""
 
 import base64
 import json
+import threading
+import time
 
 import pytest
 from botocore import UNSIGNED
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
-from expect import refused
+from expect import eventually, refused
 from fanfare import NOBODY, OPERATOR, Fanfare, fresh_name
 from server import AWS_ACCOUNT
 from topics import Peer
@@ -181,3 +185,193 @@ def test_a_persistent_session_gets_what_was_published_by_http(relay, operator):
         operator.publish(topic=topic, qos=1, payload=str(n).encode())
     with Peer(relay.url, **who) as peer:
         assert peer.texts(10) == [str(n) for n in range(10)]
+
+
+CLIENTS = f"arn:aws:iot:us-east-1:{AWS_ACCOUNT}:client"
+
+
+def gone(operator, client):
+    """Whether a client is not connected, waiting for it."""
+    return eventually(lambda: not operator.get_connection(clientId=client)["connected"])
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+def test_a_connection_is_shown(relay, operator, version):
+    before = time.time() * 1000
+    client = fresh_name("c é")
+    with Peer(relay.url, credentials=OPERATOR, version=version, client_id=client, keepalive=45):
+        found = operator.get_connection(clientId=client)
+        after = time.time() * 1000
+        assert (found["clientId"], found["connected"], found["cleanSession"]) == (client, True, True)
+        assert (found["keepAliveDuration"], found["sessionExpiry"]) == (45, 0)
+        assert before - 1 <= found["connectedSince"] <= after
+        assert not {"sourceIp", "disconnectedSince", "disconnectReason"} & set(found)
+        socket = operator.get_connection(clientId=client, includeSocketInformation=True)
+        assert socket["sourceIp"] == "127.0.0.1" and socket["sourcePort"] > 0
+    # Without a session nothing is left of it.
+    eventually(lambda: refusal(operator.get_connection, clientId=client) == "ResourceNotFoundException")
+
+
+def refusal(call, **arguments):
+    """The code of an operation's error; None if it succeeds."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+    return None
+
+
+def test_a_session_that_waits_for_its_client_is_shown(relay, operator):
+    client = fresh_name("c")
+    with Peer(relay.url, credentials=OPERATOR, client_id=client, clean=False, expiry=60) as peer:
+        peer.subscribe("a/+", qos=1)
+        found = operator.get_connection(clientId=client)
+        assert (found["connected"], found["cleanSession"], found["sessionExpiry"]) == (True, False, 60)
+    assert gone(operator, client)
+    found = operator.get_connection(clientId=client)
+    assert (found["cleanSession"], found["sessionExpiry"]) == (False, 60)
+    assert abs(found["disconnectedSince"] - time.time() * 1000) < 60_000
+    assert found["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"
+    assert operator.list_subscriptions(clientId=client)["subscriptions"] == [{"topicFilter": "a/+", "qos": 1}]
+    operator.delete_connection(clientId=client, cleanSession=True)
+    for call in (operator.get_connection, operator.list_subscriptions, operator.delete_connection):
+        refused("ResourceNotFoundException", call, status=404, clientId=client)
+
+
+def test_subscriptions_are_listed_page_by_page(relay, operator):
+    with Peer(relay.url, credentials=OPERATOR) as peer:
+        for n in range(25):
+            peer.subscribe(f"t/{n:02}", qos=n % 3)
+        peer.subscribe("$share/g/x/#", qos=0)
+        first = operator.list_subscriptions(clientId=peer.client_id)
+        assert len(first["subscriptions"]) == 20 and first["nextToken"]
+        found, more = [], {}
+        while True:
+            page = operator.list_subscriptions(clientId=peer.client_id, maxResults=7, **more)
+            found += [(s["topicFilter"], s["qos"]) for s in page["subscriptions"]]
+            if "nextToken" not in page:
+                break
+            more = {"nextToken": page["nextToken"]}
+        # AWS IoT knows no quality of service 2.
+        assert found == [("$share/g/x/#", 0)] + [(f"t/{n:02}", min(n % 3, 1)) for n in range(25)]
+        for arguments in [{"maxResults": 201}, {"nextToken": "%"}]:
+            refused("InvalidRequestException", operator.list_subscriptions, clientId=peer.client_id, **arguments)
+
+
+@pytest.mark.parametrize("prevent", [False, True])
+def test_a_connection_is_ended_with_or_without_its_will(relay, operator, prevent):
+    topic, client = fresh_name("will"), fresh_name("c")
+    will = (topic, "lost", {"qos": 1})
+    events = f"$aws/events/presence/disconnected/{client}"
+    with Peer(relay.url, credentials=OPERATOR) as watcher:
+        watcher.subscribe(topic)
+        watcher.subscribe(events)
+        with Peer(relay.url, credentials=OPERATOR, client_id=client, will=will) as peer:
+            operator.delete_connection(clientId=client, preventWillMessage=prevent)
+            # Administrative action.
+            assert peer.ended().value == 0x98
+        operator.publish(topic=topic, payload=b"after", qos=1)
+        got = watcher.take(2 if prevent else 3)
+        assert sorted(m.payload for m in got if m.topic == topic) == [b"after"] + ([] if prevent else [b"lost"])
+        (event,) = [json.loads(m.payload) for m in got if m.topic == events]
+        assert event["disconnectReason"] == "API_INITIATED_DISCONNECT" and not event["clientInitiatedDisconnect"]
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_a_session_outlives_its_connection_unless_it_is_to_be_forgotten(relay, operator, forget):
+    topic = fresh_name("t")
+    who = {"client_id": fresh_name("c"), "clean": False, "expiry": 60, "credentials": OPERATOR}
+    with Peer(relay.url, **who) as peer:
+        peer.subscribe(topic, qos=1)
+        operator.delete_connection(clientId=peer.client_id, cleanSession=forget)
+        peer.ended()
+    operator.publish(topic=topic, qos=1, payload=b"kept?")
+    with Peer(relay.url, **who) as peer:
+        assert peer.present is not forget
+        if not forget:
+            assert peer.texts(1) == ["kept?"]
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+def test_a_message_for_one_client_alone(relay, operator, version):
+    topic = fresh_name("direct")
+    with Peer(relay.url, credentials=OPERATOR, version=version) as peer, Peer(relay.url, credentials=OPERATOR) as other:
+        other.subscribe(topic)
+        answer = operator.send_direct_message(clientId=peer.client_id, topic=topic, payload=b"\x00a", contentType="x/y")
+        assert answer["message"] == "OK" and answer["traceId"]
+        confirmed = {"clientId": peer.client_id, "topic": topic, "confirmation": True, "timeout": 15}
+        operator.send_direct_message(payload=b"b", **confirmed)
+        got = peer.take(2)
+        assert [(m.topic, m.payload, m.qos, m.retain) for m in got] == [
+            (topic, b"\x00a", 0, False),
+            (topic, b"b", 1, False),
+        ]
+        if version == "5":
+            assert got[0].properties.ContentType == "x/y"
+        operator.publish(topic=topic, payload=b"for all")
+        assert other.texts(1) == ["for all"]
+
+
+def test_a_message_that_is_not_confirmed_is_said_to_be_so(relay, operator):
+    with Peer(relay.url, credentials=OPERATOR, manual_ack=True) as peer:
+        direct = {"clientId": peer.client_id, "topic": "t", "confirmation": True}
+        # Five seconds unless it is said otherwise.
+        for timeout, seconds in [({"timeout": 1}, 1), ({}, 5)]:
+            began = time.monotonic()
+            refused("GatewayTimeoutException", operator.send_direct_message, status=504, **direct, **timeout)
+            assert seconds <= time.monotonic() - began < seconds + 4
+        # Whoever leaves will not confirm: that is not waited for.
+        ender = threading.Timer(0.5, operator.delete_connection, kwargs={"clientId": peer.client_id})
+        ender.start()
+        began = time.monotonic()
+        direct["timeout"] = 15
+        refused("GatewayTimeoutException", operator.send_direct_message, status=504, **direct)
+        assert time.monotonic() - began < 10
+        ender.join()
+    refused("ResourceNotFoundException", operator.send_direct_message, status=404, clientId="nobody", topic="t")
+
+
+def test_what_is_wrong_with_a_direct_message_is_said(relay, operator):
+    with Peer(relay.url, credentials=OPERATOR) as peer:
+        send = operator.send_direct_message
+        for arguments in [{"topic": "a/#"}, {"topic": "$aws/x"}, {"topic": "x", "confirmation": True, "timeout": 16}]:
+            refused("InvalidRequestException", send, status=400, clientId=peer.client_id, **arguments)
+        refused("InvalidRequestException", send, status=400, clientId="$me", topic="x")
+        long = {"topic": "x", "payload": b"x" * 262_145}
+        refused("RequestEntityTooLargeException", send, status=413, clientId=peer.client_id, **long)
+
+
+def test_clients_are_looked_after_by_those_whose_policy_says_so(relay, operator):
+    """Actions of their own, on the client's ARN; who may only connect, and guests and sessions, may none of it."""
+    mine, yours = fresh_name("mine"), fresh_name("yours")
+    calls = {
+        "GetConnection": lambda iot, client: iot.get_connection(clientId=client),
+        "ListSubscriptions": lambda iot, client: iot.list_subscriptions(clientId=client),
+        "SendDirectMessage": lambda iot, client: iot.send_direct_message(clientId=client, topic="t"),
+        "DeleteConnection": lambda iot, client: iot.delete_connection(clientId=client),
+    }
+    for name, call in calls.items():
+        with Peer(relay.url, credentials=OPERATOR, client_id=mine), Peer(relay.url, credentials=OPERATOR, client_id=yours):
+            iot = relay.client("iot-data", role(relay, statement(f"iot:{name}", f"{CLIENTS}/{mine}")))
+            for other, another in calls.items():
+                if other != name:
+                    refused("ForbiddenException", another, status=403, iot=iot, client=mine)
+            # That there is a client is not told to who may not know.
+            for client in (yours, "nobody"):
+                refused("ForbiddenException", call, status=403, iot=iot, client=client)
+            call(iot, mine)
+    with Peer(relay.url, credentials=OPERATOR, client_id=mine):
+        strangers = [guest(relay), relay.create(topics="room/+").credentials]
+        strangers.append(role(relay, statement("iot:Connect", "*")))
+        for keys in strangers:
+            for call in calls.values():
+                refused("ForbiddenException", call, status=403, iot=relay.client("iot-data", keys), client=mine)
+
+
+def test_a_client_gets_no_message_directly_that_it_may_not_receive(relay, operator):
+    with Peer(relay.url, credentials=guest(relay)) as peer:
+        send = operator.send_direct_message
+        text = refused("ForbiddenException", send, status=403, clientId=peer.client_id, topic="secret", payload=b"x")
+        assert "may not receive" in text
+        send(clientId=peer.client_id, topic="/game/x", payload=b"y", confirmation=True)
+        assert peer.texts(1) == ["y"]

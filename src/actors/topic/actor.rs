@@ -4,11 +4,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Context, Handler, MessageResult};
 
-use super::messages::{End, InRoom, Parcel};
+use super::fan::About;
+use super::messages::{Ask, Deliver, End, InRoom, ListSubscriptions, Parcel};
 use super::shard::Shard;
 use crate::config::limits;
+use crate::domain::publication::Subscription;
 
 /// See the module.
 pub struct TopicActor {
@@ -22,14 +24,16 @@ impl TopicActor {
 
     /// Does something with the shard. A panic ends that and nothing else: the connections of a whole worker must not
     /// lose their topics because of one message.
-    fn contained(&self, work: impl FnOnce(&Rc<Shard>)) {
-        if catch_unwind(AssertUnwindSafe(|| work(&self.shard))).is_err() {
+    fn contained<T>(&self, work: impl FnOnce(&Rc<Shard>) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(&self.shard)));
+        if done.is_err() {
             metrics::counter!("fanfare_actor_panics_total", "actor" => "topic").increment(1);
             tracing::error!(
                 actor = "topic",
                 "a message to an actor was given up: it panicked"
             );
         }
+        done.ok()
     }
 }
 
@@ -51,8 +55,12 @@ impl Handler<Parcel> for TopicActor {
                     self.contained(|shard| shard.fan_out(fan));
                 }
             }
-            Parcel::Hand(hand) => self.contained(|shard| shard.hand(hand)),
-            Parcel::Begin(begin) => self.contained(|shard| shard.begin(begin)),
+            Parcel::Hand(hand) => {
+                self.contained(|shard| shard.hand(hand));
+            }
+            Parcel::Begin(begin) => {
+                self.contained(|shard| shard.begin(begin));
+            }
         }
     }
 }
@@ -70,5 +78,33 @@ impl Handler<End> for TopicActor {
 
     fn handle(&mut self, End { which, why }: End, _: &mut Self::Context) {
         self.contained(|shard| shard.end(which, why));
+    }
+}
+
+impl Handler<Ask> for TopicActor {
+    type Result = Option<About>;
+
+    fn handle(&mut self, Ask(which): Ask, _: &mut Self::Context) -> Self::Result {
+        self.contained(|shard| shard.about(which)).flatten()
+    }
+}
+
+impl Handler<ListSubscriptions> for TopicActor {
+    type Result = Option<Vec<Subscription>>;
+
+    fn handle(
+        &mut self,
+        ListSubscriptions(which): ListSubscriptions,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        self.contained(|shard| shard.listed(which)).flatten()
+    }
+}
+
+impl Handler<Deliver> for TopicActor {
+    type Result = MessageResult<Deliver>;
+
+    fn handle(&mut self, deliver: Deliver, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.contained(|shard| shard.deliver(deliver)).flatten())
     }
 }

@@ -202,7 +202,7 @@ impl Attached {
         });
         let expiry = leaving.expiry.unwrap_or(self.expiry.get());
         match durable {
-            Some(durable) => self.leave_session(durable, expiry, will),
+            Some(durable) => self.leave_session(durable, expiry, will, leaving.reason),
             // Without a session to outlive the connection the will waits for nothing.
             None => will
                 .into_iter()
@@ -217,6 +217,7 @@ impl Attached {
         durable: &Arc<Durable>,
         expiry: Option<Duration>,
         will: Option<PendingWill>,
+        why: &'static str,
     ) {
         let record = {
             let mut state = durable.state();
@@ -228,6 +229,7 @@ impl Attached {
                 return;
             }
             state.attached = None;
+            state.ended = Some(why);
             state.record.disconnected = Some(self.topics.now());
             state.record.expiry = expiry;
             state.record.will = will.as_ref().map(|will| will.will.clone());

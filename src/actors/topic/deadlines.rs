@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Topics;
 use super::durable::Durable;
 use super::publish::{decide, is_reserved};
+use crate::backends::Commit;
 use crate::domain::Timestamp;
 use crate::domain::policy::Access;
 use crate::domain::publication::{ClientId, ClientRecord, Will};
@@ -191,8 +192,18 @@ impl Topics {
         self.inner.deadlines.set(record.id.clone(), will, ends);
     }
 
-    /// A session's time is over: it is gone with its subscriptions and its queue.
+    /// A session's time is over.
     pub(in crate::actors::topic) fn end_session(&self, durable: &Arc<Durable>) {
+        let closed = self.close_session(durable);
+        actix::spawn(async move {
+            if let Err(error) = closed.await {
+                tracing::warn!(%error, "a session that has ended is still in the store");
+            }
+        });
+    }
+
+    /// A session is gone with its subscriptions and its queue; what to wait for until it is gone from the disk.
+    pub(in crate::actors::topic) fn close_session(&self, durable: &Arc<Durable>) -> Commit<()> {
         let will = self.inner.deadlines.cancel(&durable.id);
         let shared: Vec<_> = {
             let state = durable.state();
@@ -207,12 +218,7 @@ impl Topics {
         }
         self.inner.durables.remove(durable);
         will.into_iter().for_each(|will| self.publish_will(will));
-        let closed = self.store().close(durable.no);
-        actix::spawn(async move {
-            if let Err(error) = closed.await {
-                tracing::warn!(%error, "a session that has ended is still in the store");
-            }
-        });
+        self.store().close(durable.no)
     }
 
     fn forget_will(&self, client: &ClientId) {

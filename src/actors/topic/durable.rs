@@ -40,6 +40,8 @@ pub(super) struct DurableState {
     pub(super) attached: Option<(ShardHandle, Key)>,
     /// Messages up to this one may have been sent to the client before.
     pub(super) sent_through: Option<Ordinal>,
+    /// Why the last connection ended, in a word; `None` if none has since the start.
+    pub(super) ended: Option<&'static str>,
     /// Whether it is gone: nothing may be stored for it any more.
     pub(super) closed: bool,
 }
@@ -107,6 +109,7 @@ impl Durables {
                 access,
                 attached: None,
                 sent_through,
+                ended: None,
                 closed: false,
             }),
         });

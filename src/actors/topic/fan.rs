@@ -1,12 +1,16 @@
 //! One publication on its way to many connections, and what a connection is to the topic actors.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::inbox::Receipt;
+use super::attached::WillFate;
+use super::inbox::QueueReceipt;
+use super::remote::Confirmation;
 use super::ticks::Tick;
+use crate::domain::Timestamp;
 use crate::domain::publication::{Ordinal, Publication, QoS};
 
 /// Wire formats that may be shared between the connections of one publication: MQTT 3.1.1 and 5.
@@ -56,8 +60,38 @@ pub struct Delivery {
     pub ids: Rc<[u32]>,
     /// Its place in the queue of a durable session; `None` if it is in memory only.
     pub ordinal: Option<Ordinal>,
-    /// For a message from a session's queue: what says that it has arrived.
+    /// What wants to know that it has arrived.
     pub receipt: Option<Rc<Receipt>>,
+}
+
+/// Who waits for a client's acknowledgement.
+#[derive(Debug)]
+pub enum Receipt {
+    /// The session's queue that the message is from.
+    Queue(Box<QueueReceipt>),
+    /// Whoever sent it to this client alone.
+    Direct(Confirmation),
+}
+
+impl Receipt {
+    /// The client has acknowledged the message.
+    pub fn arrived(&self) {
+        match self {
+            Self::Queue(receipt) => receipt.arrived(),
+            Self::Direct(confirmation) => confirmation.arrived(),
+        }
+    }
+}
+
+/// What a connection can tell of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The other side's address.
+    pub peer: Option<SocketAddr>,
+    /// Keep Alive as the client asked for it, in seconds.
+    pub keep_alive_s: u16,
+    /// Since when it is connected.
+    pub since: Timestamp,
 }
 
 /// Why the topic plane ends a connection.
@@ -65,8 +99,8 @@ pub struct Delivery {
 pub enum Closing {
     /// Another connection has the client id now.
     TakenOver,
-    /// An operator asked for it.
-    Administrative,
+    /// Somebody who may do that asked for it over HTTP.
+    Administrative(WillFate),
 }
 
 /// A connection, as the shard of its worker sees it. Nothing here waits; a link that can not take any more closes
@@ -84,4 +118,7 @@ pub trait Link {
 
     /// The connection ends: the link says so to the client, and detaches before it returns.
     fn close(&self, why: Closing);
+
+    /// What the connection can tell of itself; `None` if it is over.
+    fn about(&self) -> Option<About>;
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use tokio::sync::Notify;
 
-use super::fan::{Delivery, Fan, Link};
+use super::fan::{Delivery, Fan, Link, Receipt};
 use crate::actors::queue::Queues;
 use crate::actors::queue::messages::{ChangeVisibility, Delete, Receive, Received};
 use crate::config::limits;
@@ -57,7 +57,7 @@ struct Shared {
 }
 
 /// One message that is with the client. When it is dropped without having arrived, it is visible in its queue again.
-pub struct Receipt {
+pub struct QueueReceipt {
     shared: Weak<Shared>,
     queues: Queues,
     queue: QueueRecord,
@@ -65,9 +65,9 @@ pub struct Receipt {
     arrived: Cell<bool>,
 }
 
-impl std::fmt::Debug for Receipt {
+impl std::fmt::Debug for QueueReceipt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receipt")
+        f.debug_struct("QueueReceipt")
             .field("arrived", &self.arrived)
             .finish_non_exhaustive()
     }
@@ -158,13 +158,13 @@ impl Reader {
     }
 
     fn deliver(&self, message: Received) {
-        let receipt = Rc::new(Receipt {
+        let receipt = Rc::new(Receipt::Queue(Box::new(QueueReceipt {
             shared: Rc::downgrade(&self.shared),
             queues: self.shared.queues.clone(),
             queue: self.shared.queue.clone(),
             handle: message.handle.clone(),
             arrived: Cell::new(false),
-        });
+        })));
         self.shared.out.borrow_mut().push(message.handle);
         let publication = Publication {
             topic: self.topic.clone(),
@@ -207,9 +207,9 @@ impl Reader {
     }
 }
 
-impl Receipt {
+impl QueueReceipt {
     /// The client has the message: it leaves the queue.
-    pub fn arrived(&self) {
+    pub(super) fn arrived(&self) {
         if self.arrived.replace(true) {
             return;
         }
@@ -235,7 +235,7 @@ impl Receipt {
     }
 }
 
-impl Drop for Receipt {
+impl Drop for QueueReceipt {
     fn drop(&mut self) {
         if self.arrived.get() {
             return;

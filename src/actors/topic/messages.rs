@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use actix::Message;
+use tokio::sync::oneshot;
 
-use super::Topics;
-use super::fan::{Closing, Fan};
-use super::room::Ask;
+use super::fan::{About, Closing, Fan};
 use super::shard::Key;
-use crate::domain::publication::{Ordinal, QoS, Subscription};
+use super::{Topics, room};
+use crate::domain::policy::Decision;
+use crate::domain::publication::{Ordinal, Publication, QoS, Subscription};
 use crate::domain::topic::TopicName;
 
 /// Something for connections of this worker. One kind of message, so that two of them keep their order while the mailbox
@@ -52,7 +53,7 @@ pub(super) struct Begin {
 pub(super) struct InRoom {
     pub(super) topics: Topics,
     pub(super) room: TopicName,
-    pub(super) ask: Ask,
+    pub(super) ask: room::Ask,
 }
 
 /// What a publication takes in memory beside its topic and payload, roughly.
@@ -122,4 +123,25 @@ impl Parcel {
 pub(super) struct End {
     pub(super) which: Key,
     pub(super) why: Closing,
+}
+
+/// What a connection of this worker can tell of itself; answered with nothing if it is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<About>")]
+pub(super) struct Ask(pub(super) Key);
+
+/// What a connection of this worker subscribes to; answered with nothing if it is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Vec<Subscription>>")]
+pub(super) struct ListSubscriptions(pub(super) Key);
+
+/// A message for one connection of this worker, whether it subscribes to the topic or not. Answered with what its policy
+/// says about receiving it; nothing if it is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Decision>")]
+pub(super) struct Deliver {
+    pub(super) to: Key,
+    pub(super) publication: Arc<Publication>,
+    /// Told when the client has acknowledged it.
+    pub(super) confirm: Option<oneshot::Sender<()>>,
 }

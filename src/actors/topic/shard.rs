@@ -181,6 +181,13 @@ impl Shard {
         }
     }
 
+    /// A connection, and what it may do.
+    pub(super) fn receiver(&self, key: Key) -> Option<(Rc<dyn Link>, Access)> {
+        let state = self.state.borrow();
+        let subscriber = state.subscribers.get(&key)?;
+        Some((subscriber.link.clone(), subscriber.access.clone()))
+    }
+
     fn link(&self, key: Key) -> Option<Rc<dyn Link>> {
         let state = self.state.borrow();
         state

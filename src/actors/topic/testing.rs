@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use super::double::Memory;
 use super::{
-    Attached, Closing, Connect, ConnectError, Delivery, Granted, Leaving, Link, Outgoing,
+    About, Attached, Closing, Connect, ConnectError, Delivery, Granted, Leaving, Link, Outgoing,
     PublishError, RetainedLimits, Sending, StandingRights, SubscribeError, TopicParts,
     TopicSettings, Topics, WillFate, WindowLimits,
 };
 use crate::actors::queue::{Queues, testing as queue_testing};
-use crate::domain::Clock;
 use crate::domain::policy::Access;
 use crate::domain::publication::{
     ClientId, Publication, Publisher, QoS, RetainHandling, Subscription, Will,
 };
 use crate::domain::topic::{Hash, TopicFilter, TopicName};
+use crate::domain::{Clock, Timestamp};
 
 /// A message of quality of service 0.
 pub(super) fn publication(topic: &str, payload: &str) -> Publication {
@@ -188,7 +188,19 @@ impl Link for Recorder {
 
     fn close(&self, why: Closing) {
         self.closed.set(Some(why));
-        self.attached.take();
+        let attached = self.attached.take();
+        if let (Some(attached), Closing::Administrative(will)) = (attached, why) {
+            let why = Leaving::lost("API_INITIATED_DISCONNECT");
+            attached.detach(Leaving { will, ..why }, None);
+        }
+    }
+
+    fn about(&self) -> Option<About> {
+        self.attached.borrow().as_ref().map(|_| About {
+            peer: Some(([10, 0, 0, 1], 4711).into()),
+            keep_alive_s: 60,
+            since: Timestamp::from_millis(7),
+        })
     }
 }
 

@@ -104,7 +104,7 @@ struct Compiled {
 #[derive(Debug)]
 struct Rule {
     /// One bit for each action that it is about.
-    actions: u8,
+    actions: u16,
     effect: Effect,
     /// It matches what the patterns do not.
     except: bool,
@@ -112,7 +112,7 @@ struct Rule {
     by: StatementRef,
 }
 
-const fn bit(action: Action) -> u8 {
+const fn bit(action: Action) -> u16 {
     1 << action as u8
 }
 
@@ -273,7 +273,13 @@ impl Rule {
 
 /// The kinds of resources, by the actions that they are for.
 const KINDS: [&[Action]; 3] = [
-    &[Action::Connect],
+    &[
+        Action::Connect,
+        Action::GetConnection,
+        Action::DeleteConnection,
+        Action::ListSubscriptions,
+        Action::SendDirectMessage,
+    ],
     &[Action::Subscribe],
     &[
         Action::Publish,

@@ -21,11 +21,19 @@ pub enum Action {
     GetRetainedMessage,
     /// List retained messages over HTTP.
     ListRetainedMessages,
+    /// See over HTTP whether and how a client is connected.
+    GetConnection,
+    /// End a client's connection over HTTP.
+    DeleteConnection,
+    /// List a client's subscriptions over HTTP.
+    ListSubscriptions,
+    /// Send a message to one client over HTTP.
+    SendDirectMessage,
 }
 
 impl Action {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::Publish,
         Self::RetainPublish,
@@ -33,6 +41,10 @@ impl Action {
         Self::Receive,
         Self::GetRetainedMessage,
         Self::ListRetainedMessages,
+        Self::GetConnection,
+        Self::DeleteConnection,
+        Self::ListSubscriptions,
+        Self::SendDirectMessage,
     ];
 
     /// As policies write it, such as `iot:Publish`.
@@ -45,6 +57,10 @@ impl Action {
             Self::Receive => "iot:Receive",
             Self::GetRetainedMessage => "iot:GetRetainedMessage",
             Self::ListRetainedMessages => "iot:ListRetainedMessages",
+            Self::GetConnection => "iot:GetConnection",
+            Self::DeleteConnection => "iot:DeleteConnection",
+            Self::ListSubscriptions => "iot:ListSubscriptions",
+            Self::SendDirectMessage => "iot:SendDirectMessage",
         }
     }
 
@@ -58,7 +74,11 @@ impl Action {
     /// What the last part of the ARN of its resource begins with.
     pub const fn resource_prefix(self) -> &'static str {
         match self {
-            Self::Connect => "client/",
+            Self::Connect
+            | Self::GetConnection
+            | Self::DeleteConnection
+            | Self::ListSubscriptions
+            | Self::SendDirectMessage => "client/",
             Self::Subscribe => "topicfilter/",
             Self::Publish
             | Self::RetainPublish

@@ -28,7 +28,12 @@ impl Grants {
             }
             Action::Receive | Action::GetRetainedMessage => matches(self.all(), resource),
             Action::Publish | Action::RetainPublish => matches(self.full.iter(), resource),
-            Action::ListRetainedMessages => false,
+            // What a session is granted are topics; other clients are none of its business.
+            Action::ListRetainedMessages
+            | Action::GetConnection
+            | Action::DeleteConnection
+            | Action::ListSubscriptions
+            | Action::SendDirectMessage => false,
         }
     }
 

@@ -1,23 +1,32 @@
-//! AWS IoT's data plane over HTTP (WIRE 4.1): publishing, and reading retained messages.
+//! AWS IoT's data plane over HTTP (WIRE 4.1): publishing, reading retained messages, and what concerns one connected
+//! client.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::{Method, StatusCode, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::actors::topic::Topics;
+use crate::actors::topic::{RemoteError, Topics};
 use crate::auth::{Access, Authenticator, Connection, Principal};
 use crate::domain::policy;
+use crate::domain::publication::ClientId;
 use crate::domain::topic::TopicName;
 use crate::domain::{Clock, StoreError};
 use crate::wire::front::ERROR_TYPE;
 use crate::wire::{Call, Route};
 
+mod delete_connection;
+mod get_connection;
 mod get_retained_message;
 mod list_retained_messages;
+mod list_subscriptions;
 mod publish;
 mod rooms;
+mod send_direct_message;
 
 pub use rooms::ROOM_ROUTES;
 
@@ -37,6 +46,7 @@ pub struct DataState {
 
 const GET: &[Method] = &[Method::GET];
 const POST: &[Method] = &[Method::POST];
+const DELETE: &[Method] = &[Method::DELETE];
 
 /// Routes that are signed for `iotdata`. Whoever has keys may call them; the policy of the keys decides about the topic.
 pub static DATA_ROUTES: &[Route<DataState>] = &[
@@ -62,6 +72,38 @@ pub static DATA_ROUTES: &[Route<DataState>] = &[
             Box::pin(async move { told(list_retained_messages::call(&state, &call)) })
         },
     },
+    Route {
+        methods: GET,
+        path: "/connections/{client}",
+        access: Access::Signed,
+        handler: |state, call| {
+            Box::pin(async move { told(get_connection::call(&state, &call).await) })
+        },
+    },
+    Route {
+        methods: DELETE,
+        path: "/connections/{client}",
+        access: Access::Signed,
+        handler: |state, call| {
+            Box::pin(async move { told(delete_connection::call(&state, &call).await) })
+        },
+    },
+    Route {
+        methods: GET,
+        path: "/connections/{client}/subscriptions",
+        access: Access::Signed,
+        handler: |state, call| {
+            Box::pin(async move { told(list_subscriptions::call(&state, &call).await) })
+        },
+    },
+    Route {
+        methods: POST,
+        path: "/connections/{client}/messages",
+        access: Access::Signed,
+        handler: |state, call| {
+            Box::pin(async move { told(send_direct_message::call(&state, &call).await) })
+        },
+    },
 ];
 
 /// Why a request is refused.
@@ -71,8 +113,12 @@ enum Refused {
     Invalid(String),
     /// The policy, or the keys' end, says no.
     Forbidden,
-    /// There is none.
-    NotFound,
+    /// There is none; the text says of what.
+    NotFound(&'static str),
+    /// The client that a message is for may not receive its topic.
+    NotReceivable,
+    /// The client has not confirmed in time.
+    NotConfirmed,
     /// The payload is longer than is allowed.
     TooLarge(usize),
     /// There is no room.
@@ -95,10 +141,21 @@ impl Refused {
                 "ForbiddenException",
                 "Forbidden".into(),
             ),
-            Self::NotFound => (
+            Self::NotFound(text) => (
                 StatusCode::NOT_FOUND,
                 "ResourceNotFoundException",
-                "The topic has no retained message.".into(),
+                text.into(),
+            ),
+            Self::NotReceivable => (
+                StatusCode::FORBIDDEN,
+                "ForbiddenException",
+                "The client may not receive this topic.".into(),
+            ),
+            Self::NotConfirmed => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "GatewayTimeoutException",
+                "The client has not confirmed the message in time. It may have it all the same."
+                    .into(),
             ),
             Self::TooLarge(limit) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -167,6 +224,71 @@ fn topic(call: &Call, prefix: &str) -> Result<TopicName, Refused> {
     let text = text.map_err(|_| Refused::invalid("The topic is not UTF-8."))?;
     let name = TopicName::parse(text.into_owned().into());
     name.map_err(|error| Refused::Invalid(format!("The topic is not valid: {error}.")))
+}
+
+/// The client that the path names.
+fn client(call: &Call) -> Result<ClientId, Refused> {
+    let id = call.params.get("client").unwrap_or_default();
+    if id.is_empty() || id.starts_with('$') {
+        return Err(Refused::invalid(
+            "A client id has at least one character and does not begin with $.",
+        ));
+    }
+    Ok(ClientId(id.into()))
+}
+
+/// A query parameter that is true or false; none is false.
+fn flag(call: &Call, name: &str) -> Result<bool, Refused> {
+    match parameter(call, name)?.as_deref() {
+        None | Some("false" | "FALSE" | "False") => Ok(false),
+        Some("true" | "TRUE" | "True") => Ok(true),
+        Some(_) => Err(Refused::Invalid(format!("{name} must be true or false."))),
+    }
+}
+
+/// A query parameter that is a number within bounds.
+fn number(
+    call: &Call,
+    name: &str,
+    bounds: RangeInclusive<usize>,
+) -> Result<Option<usize>, Refused> {
+    let Some(text) = parameter(call, name)? else {
+        return Ok(None);
+    };
+    let found = text.parse().ok().filter(|number| bounds.contains(number));
+    let (least, most) = bounds.into_inner();
+    let invalid = || Refused::Invalid(format!("{name} must be {least} to {most}."));
+    found.map(Some).ok_or_else(invalid)
+}
+
+/// Where a listing goes on: the name after which it stopped.
+fn after(call: &Call) -> Result<Option<String>, Refused> {
+    let token = parameter(call, "nextToken")?;
+    let decode = |token: String| {
+        let name = URL_SAFE_NO_PAD.decode(token).ok();
+        let name = name.and_then(|name| String::from_utf8(name).ok());
+        name.ok_or_else(|| Refused::invalid("nextToken is not one of ours."))
+    };
+    token.map(decode).transpose()
+}
+
+/// The `nextToken` of a listing that stopped after this name.
+fn next_token(last: &str) -> String {
+    URL_SAFE_NO_PAD.encode(last)
+}
+
+/// What a caller is told who asked for a client.
+fn remote_refused(principal: &Principal, client: &ClientId, error: RemoteError) -> Refused {
+    tracing::info!(principal = %principal.name, client = client.as_str(), %error, "a request about a client was refused");
+    match error {
+        RemoteError::NotAllowed(_) => Refused::Forbidden,
+        // The message was not sent, and the caller may know why: it was allowed to send it.
+        RemoteError::MayNotReceive(_) => Refused::NotReceivable,
+        RemoteError::NotThere => Refused::NotFound("There is no such client."),
+        RemoteError::Reserved => Refused::invalid("The topic is reserved."),
+        RemoteError::NotConfirmed => Refused::NotConfirmed,
+        RemoteError::Store(error) => Refused::Store(error),
+    }
 }
 
 /// The only value of a query parameter, decoded; an empty one is none.

@@ -86,6 +86,22 @@ const REACHED: &[(&str, &str)] = &[
         "failed_logins_are_rationed_by_address_and_name",
     ),
     (
+        "SUBSCRIPTION_RESULTS",
+        "test_subscriptions_are_listed_page_by_page",
+    ),
+    (
+        "SUBSCRIPTION_RESULTS_DEFAULT",
+        "test_subscriptions_are_listed_page_by_page",
+    ),
+    (
+        "CONFIRMATION_S",
+        "test_what_is_wrong_with_a_direct_message_is_said",
+    ),
+    (
+        "CONFIRMATION_DEFAULT_S",
+        "test_a_message_that_is_not_confirmed_is_said_to_be_so",
+    ),
+    (
         "queues.cached_body_bytes",
         "bodies_beyond_the_budget_are_read_when_needed",
     ),

@@ -2,6 +2,7 @@
 
 mod inbox;
 mod live;
+mod remote;
 mod retained;
 mod sessions;
 mod shared;

@@ -27,7 +27,7 @@ pub(super) fn call(state: &DataState, call: &Call) -> Result<Value, Refused> {
                 .still_publishes(publisher, topic.as_str())
         })
     });
-    let found = found.ok_or(Refused::NotFound)?;
+    let found = found.ok_or(Refused::NotFound("The topic has no retained message."))?;
     let mut answer = json!({
         "topic": topic.as_str(),
         "payload": STANDARD.encode(&found.payload),

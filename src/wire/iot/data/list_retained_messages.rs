@@ -1,11 +1,9 @@
 //! `ListRetainedMessages`: `GET /retainedMessage`, in order of topic.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::get_retained_message::qos;
-use super::{DataState, Refused, access, parameter};
+use super::{DataState, Refused, access, after, next_token, number};
 use crate::config::limits::iot::RETAINED_RESULTS;
 use crate::domain::policy::Action;
 use crate::wire::Call;
@@ -17,7 +15,7 @@ pub(super) fn call(state: &DataState, call: &Call) -> Result<Value, Refused> {
         tracing::info!(principal = %principal.name, %decision, "retained messages were not listed");
         return Err(Refused::Forbidden);
     }
-    let limit = limit(call)?;
+    let limit = number(call, "maxResults", 1..=RETAINED_RESULTS)?.unwrap_or(RETAINED_RESULTS);
     let after = after(call)?;
     // One more than is shown tells whether there is more.
     let mut found = state.topics.retained_page(after.as_deref(), limit + 1);
@@ -35,27 +33,7 @@ pub(super) fn call(state: &DataState, call: &Call) -> Result<Value, Refused> {
         .collect();
     let mut answer = json!({ "retainedTopics": listed });
     if let Some(last) = found.last().filter(|_| more) {
-        answer["nextToken"] = URL_SAFE_NO_PAD.encode(last.topic.as_str()).into();
+        answer["nextToken"] = next_token(last.topic.as_str()).into();
     }
     Ok(answer)
-}
-
-fn limit(call: &Call) -> Result<usize, Refused> {
-    let Some(text) = parameter(call, "maxResults")? else {
-        return Ok(RETAINED_RESULTS);
-    };
-    let limit = text.parse().ok();
-    limit
-        .filter(|limit| (1..=RETAINED_RESULTS).contains(limit))
-        .ok_or_else(|| Refused::Invalid(format!("maxResults must be 1 to {RETAINED_RESULTS}.")))
-}
-
-fn after(call: &Call) -> Result<Option<String>, Refused> {
-    let token = parameter(call, "nextToken")?;
-    let decode = |token: String| {
-        let topic = URL_SAFE_NO_PAD.decode(token).ok();
-        let topic = topic.and_then(|topic| String::from_utf8(topic).ok());
-        topic.ok_or_else(|| Refused::invalid("nextToken is not one of ours."))
-    };
-    token.map(decode).transpose()
 }

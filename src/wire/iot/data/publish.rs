@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use super::{DataState, Refused, access, parameter, topic, trace_id};
+use super::{DataState, Refused, access, flag, parameter, topic, trace_id};
 use crate::actors::topic::PublishError;
 use crate::config::limits::mqtt::{TEXT_BYTES, USER_PROPERTIES};
 use crate::domain::publication::{Properties, Publication, Publisher, QoS};
@@ -27,7 +27,7 @@ pub(super) async fn call(state: &DataState, call: &Call) -> Result<Value, Refuse
         topic: topic(call, "/topics/")?,
         payload: call.body.clone(),
         qos: qos(call)?,
-        retain: retain(call)?,
+        retain: flag(call, "retain")?,
         properties: properties(call)?,
         expires: expiry(call)?.map(|after| state.clock.now().plus(after)),
         publisher: Some(Publisher {
@@ -64,14 +64,6 @@ fn qos(call: &Call) -> Result<QoS, Refused> {
     }
 }
 
-fn retain(call: &Call) -> Result<bool, Refused> {
-    match parameter(call, "retain")?.as_deref() {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(Refused::invalid("retain must be true or false.")),
-    }
-}
-
 /// Message Expiry Interval: as over MQTT, 1 to 4294967295 seconds.
 fn expiry(call: &Call) -> Result<Option<Duration>, Refused> {
     let given = parameter(call, "messageExpiry")?;
@@ -86,7 +78,7 @@ fn expiry(call: &Call) -> Result<Option<Duration>, Refused> {
 }
 
 /// What MQTT 5 clients get beside the payload.
-fn properties(call: &Call) -> Result<Option<Box<Properties>>, Refused> {
+pub(super) fn properties(call: &Call) -> Result<Option<Box<Properties>>, Refused> {
     let text = |name: &'static str| -> Result<Option<ByteString>, Refused> {
         let value = parameter(call, name)?;
         if value.as_ref().is_some_and(|value| value.len() > TEXT_BYTES) {

@@ -138,6 +138,8 @@ impl Link {
             outgoing: connected.outgoing,
             principal,
             principal_version,
+            since: self.mqtt.clock.wall(),
+            keep_alive_s: packet.keep_alive_s,
             patience: self.patience(keep_alive),
             acks: Acks::default(),
             releases: Acks::default(),

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use crate::actors::topic::{self, Attached, Closing, Delivery, Leaving, Topics, WillFate};
+use crate::actors::topic::{self, About, Attached, Closing, Delivery, Leaving, Topics, WillFate};
 use crate::auth::{Authenticator, Principal};
 use crate::config::limits;
-use crate::domain::Clock;
+use crate::domain::{Clock, Timestamp};
 
 use super::codec::{Decoder, Disconnect, Encoder, Packet, ReasonCode, Version, Violation};
 use super::profile::{Deviation, Profile};
@@ -115,6 +115,10 @@ struct Open {
     principal: Principal,
     /// What [`Authenticator::version`] was when the principal was last looked at.
     principal_version: u64,
+    /// Since when the client is connected.
+    since: Timestamp,
+    /// Keep Alive as the client asked for it.
+    keep_alive_s: u16,
     /// How long nothing may be heard; `None`: for ever.
     patience: Option<Duration>,
     acks: Acks,
@@ -371,10 +375,24 @@ impl topic::Link for Link {
                 ReasonCode::SessionTakenOver,
                 "another connection has the client id now",
             ),
-            Closing::Administrative => {
-                self.end(ReasonCode::AdministrativeAction, "closed by the operator")
+            Closing::Administrative(will) => {
+                self.say_goodbye(ReasonCode::AdministrativeAction, "ended over HTTP");
+                self.leave(Leaving {
+                    will,
+                    ..Leaving::lost("API_INITIATED_DISCONNECT")
+                });
+                self.outbox.close(close(ReasonCode::AdministrativeAction));
             }
         }
+    }
+
+    fn about(&self) -> Option<About> {
+        let peer = self.outbox.peer();
+        self.open(|open| About {
+            peer,
+            keep_alive_s: open.keep_alive_s,
+            since: open.since,
+        })
     }
 }
 
