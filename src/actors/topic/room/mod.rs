@@ -61,10 +61,9 @@ impl Rooms {
 
     /// The rule that makes a topic a room, if one does.
     fn rule(&self, topic: &TopicName) -> Option<&Arc<RoomRule>> {
-        if !can_be_room(topic) {
-            return None;
-        }
-        self.rules.iter().find(|rule| rule.filter.matches(topic))
+        let mut rules = self.rules.iter();
+        let rule = rules.find(|rule| rule.filter.matches(topic))?;
+        can_be_room(topic).then_some(rule)
     }
 
     /// What is kept of what is published to a topic. Asked once for each publication, not for each delivery; most topics differ from
