@@ -15,6 +15,7 @@ mod connect;
 mod credentials;
 mod deliver;
 mod differential;
+mod floods;
 mod limits;
 mod publish;
 mod rooms;

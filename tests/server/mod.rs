@@ -147,6 +147,17 @@ impl Server {
         lock(&self.output).clone()
     }
 
+    /// Its resident memory, in KiB.
+    #[allow(dead_code, reason = "not every test of the server asks")]
+    pub fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).expect("the server runs, on Linux");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        let number = number.and_then(|number| number.parse().ok());
+        number.expect("a number of KiB")
+    }
+
     /// SIGKILL: nothing gets to clean up.
     pub fn kill(mut self) {
         self.child.kill().expect("the server still runs");

@@ -26,6 +26,23 @@ pub enum Form {
     },
 }
 
+/// A signature as it was sent. It has no `==`: how long a comparison takes must not tell how much of it is right
+/// (RELIABILITY S13).
+#[derive(Clone)]
+pub(super) struct Signature([u8; 32]);
+
+impl Signature {
+    #[cfg(test)]
+    pub(super) fn sent(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether it is the right one, in constant time.
+    pub(super) fn is(&self, right: &[u8; 32]) -> bool {
+        self.0.ct_eq(right).into()
+    }
+}
+
 /// Which header or parameter gave the time of the signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeSource {
@@ -45,7 +62,7 @@ pub struct Claim<'a> {
     region: Range<usize>,
     service: Range<usize>,
     pub(super) signed_headers: Cow<'a, str>,
-    pub(super) signature: [u8; 32],
+    pub(super) signature: Signature,
     pub(super) time_source: TimeSource,
     time: Stamp,
     token: Option<Cow<'a, str>>,
@@ -118,7 +135,7 @@ impl<'a> Claim<'a> {
     /// The signature: what a replay of this request would carry again.
     #[must_use]
     pub fn signature(&self) -> &[u8; 32] {
-        &self.signature
+        &self.signature.0
     }
 
     /// The session token as sent.
@@ -253,7 +270,7 @@ impl<'a> Claim<'a> {
             region: date + 1..region,
             service: region + 1..service,
             signed_headers: parts.signed_headers,
-            signature: lower_hex(parts.signature).ok_or(incomplete(
+            signature: lower_hex(parts.signature).map(Signature).ok_or(incomplete(
                 "Signature must be 64 lower-case hexadecimal digits.",
             ))?,
             time_source: parts.time_source,

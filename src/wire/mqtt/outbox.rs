@@ -345,8 +345,14 @@ impl Line {
 
     /// Whether the client is to be read: a link that can not be answered is not asked.
     pub(super) fn wants_bytes(&self) -> bool {
+        let is_much = || self.queue.borrow().bytes() >= limits::READ_ON_BYTES;
+        if !self.has(BLOCKED) && is_much() {
+            // A connection that wakes itself has many turns before the worker writes: whether its client reads is found
+            // out now.
+            self.flush();
+        }
         let idle = !self.has(PAUSED | CLOSING | BROKEN | ENDED | SILENT);
-        idle && (!self.has(BLOCKED) || self.queue.borrow().bytes() < limits::READ_ON_BYTES)
+        idle && (!self.has(BLOCKED) || !is_much())
     }
 
     /// Whether what was read is of no interest any more. When the client has ended, what it sent before still is.

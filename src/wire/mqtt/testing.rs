@@ -25,6 +25,8 @@ pub(super) struct Seen {
     pub(super) told: Mutex<Vec<String>>,
     /// The most that ever waited for one client.
     pub(super) pending: Mutex<usize>,
+    /// The most that ever waited of what was sent back.
+    pub(super) echoed: Mutex<usize>,
 }
 
 impl Seen {
@@ -85,6 +87,8 @@ impl Receive for Echo {
                 if self.outbox.push(bytes).is_err() {
                     self.outbox.close(Close::Policy);
                 }
+                let mut most = self.seen.echoed.lock().unwrap();
+                *most = self.outbox.pending_bytes().max(*most);
             }
         }
     }
@@ -101,6 +105,9 @@ impl Receive for Echo {
 
     fn drained(&mut self) {
         self.seen.tell("drained");
+        if self.filling == 0 {
+            return;
+        }
         // The client reads now, so this may or may not fill it once more.
         for number in self.filling..self.filling + 100 {
             self.outbox

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use super::testing::{Client, Given, frame, given};
 use super::transport::{Gone, TransportOptions};
+use crate::config::limits::links;
 
 const BINARY: u8 = 0x82;
 
@@ -224,6 +225,54 @@ async fn w02_w03_w05_what_is_no_good_frame_is_told_so() {
         drop(client);
         assert_eq!(given.gone(number + 1).await[number], Gone::Closed, "{name}");
     }
+    given.server.stop(false).await;
+}
+
+#[actix::test]
+async fn a_client_that_does_not_close_its_side_is_cut() {
+    let given = given(small());
+    let mut stream = TcpStream::connect(given.tcp).await.unwrap();
+    stream.write_all(b"C").await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the server's side");
+    let closed = std::time::Instant::now();
+    assert_eq!(given.transports.open(), 1, "it waits for the client's");
+    assert_eq!(given.gone(1).await, [Gone::Closed]);
+    let waited = closed.elapsed();
+    let most = links::CLOSE_PATIENCE + 3 * links::TICK;
+    assert!(
+        waited > links::CLOSE_PATIENCE / 2 && waited < most,
+        "{waited:?}"
+    );
+    assert_eq!(given.transports.open(), 0);
+    given.server.stop(false).await;
+}
+
+#[actix::test]
+async fn a_client_that_does_not_read_is_not_read_either() {
+    let options = TransportOptions {
+        outbox_bytes: 8 << 20,
+        ..small()
+    };
+    let given = given(options);
+    let mut stream = TcpStream::connect(given.tcp).await.unwrap();
+    // It is echoed, and the echo is not read, until nothing is taken any more.
+    let piece = [b'x'; 16 * 1024];
+    let mut sent = 0;
+    let patience = Duration::from_millis(500);
+    while let Ok(wrote) = tokio::time::timeout(patience, stream.write(&piece)).await {
+        sent += wrote.unwrap();
+        // More than the kernel keeps for both sides.
+        assert!(sent < 64 << 20, "all of it is taken");
+    }
+    let waiting = given.seen.echoed.lock().unwrap().to_owned();
+    assert!(
+        (links::READ_ON_BYTES..2 * links::READ_ON_BYTES + links::READ_BYTES).contains(&waiting),
+        "{waiting} bytes wait"
+    );
+    // It reads, and everything comes.
+    assert_eq!(read(&mut stream, sent).await, vec![b'x'; sent]);
+    stream.write_all(b"x").await.unwrap();
+    assert_eq!(read(&mut stream, 1).await, b"x");
     given.server.stop(false).await;
 }
 

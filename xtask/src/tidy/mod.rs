@@ -1,5 +1,6 @@
 //! The structure checks: what the house rules ask for and a program can see. One file per kind of rule.
 
+mod attacks;
 mod edges;
 mod exceptions;
 mod named;
@@ -42,6 +43,7 @@ pub fn run(env: &Env) -> Result<String> {
     problems.extend(sizes::check(&files));
     problems.extend(named::check(&files));
     problems.extend(reached::check(&files));
+    problems.extend(attacks::check(&files));
     problems.extend(portable::check(&files, &env.root));
     let problems = excuse(problems, exceptions::ALL);
     if problems.is_empty() {

@@ -109,10 +109,6 @@ const REACHED: &[(&str, &str)] = &[
 
 /// Constants beside the limits at which nothing is refused, and limits that no test reaches yet, each with the reason.
 const UNREACHED: &[(&str, &str)] = &[
-    (
-        "RETAINED_RESULTS",
-        "not yet: a page of two hundred retained messages",
-    ),
     ("TEXT_BYTES", "what MQTT's own two-byte length can carry"),
     (
         "PUBLICATIONS_BEHIND",
@@ -137,22 +133,6 @@ const UNREACHED: &[(&str, &str)] = &[
     ("DIRTY_KEPT", "memory kept for reuse"),
     ("WRITE_PARTS", "a size of work"),
     ("CHEAP_PERIOD", "a period that CHEAP_FRAMES is counted in"),
-    (
-        "TOPIC_MAILBOX",
-        "not yet: it takes two workers, one of which stands still",
-    ),
-    (
-        "INBOX_MESSAGES",
-        "not yet: a hundred unacknowledged messages",
-    ),
-    (
-        "CLOSE_PATIENCE",
-        "not yet: a peer that never closes its side",
-    ),
-    (
-        "READ_ON_BYTES",
-        "not yet: a peer that sends and never reads",
-    ),
 ];
 
 /// Reports limits that neither a test names nor [`REACHED`] lists, and rows of that which lead nowhere.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::SubscribeError;
 use super::super::testing::{Plane, pause, subscription};
 use crate::actors::queue::messages::{Outgoing, Receive, Send};
+use crate::config::limits::INBOX_MESSAGES;
 use crate::domain::QueueName;
 use crate::domain::publication::QoS::{AtLeastOnce, AtMostOnce};
 use crate::domain::queue::{QueueAttributes, QueueRecord};
@@ -102,4 +103,35 @@ async fn a_topic_of_no_session_is_refused() {
         .try_subscribe(subscription("$share/g/sessions/q", AtMostOnce))
         .await;
     assert_eq!(refused.unwrap_err(), SubscribeError::NotShareable);
+}
+
+#[actix::test]
+async fn only_so_many_messages_are_with_the_client_at_a_time() {
+    let plane = Plane::new();
+    let queue = queue(&plane).await;
+    let more = 5;
+    for number in 0..INBOX_MESSAGES + more {
+        send(&plane, &queue, &number.to_string()).await;
+    }
+    let client = plane.client("1").await;
+    client.subscribe("sessions/q", AtLeastOnce).await;
+    let came = || client.link.deliveries.borrow().len();
+    for _ in 0..500 {
+        pause(2).await;
+        if came() >= INBOX_MESSAGES {
+            break;
+        }
+    }
+    pause(50).await;
+    assert_eq!(came(), INBOX_MESSAGES);
+    // Each that is acknowledged makes room for one.
+    for delivery in &client.link.deliveries.borrow()[..3] {
+        delivery
+            .receipt
+            .as_ref()
+            .expect("of a session's queue")
+            .arrived();
+    }
+    pause(100).await;
+    assert_eq!(came(), INBOX_MESSAGES + 3);
 }

@@ -8,6 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use super::super::claim::Signature;
 use super::*;
 
 /// Refusals of each kind.
@@ -74,6 +75,32 @@ fn carelessly(a: &[u8], b: &[u8]) -> bool {
     true
 }
 
+/// Whatever has `==` has two ways to be one of these, and then the test below does not compile.
+trait HasNoEquality<Way> {
+    fn shown() {}
+}
+
+impl<T> HasNoEquality<()> for T {}
+
+struct ByEquality;
+
+impl<T: PartialEq> HasNoEquality<ByEquality> for T {}
+
+/// The clock needs a quiet machine; that there is no other comparison than the one that takes as long whatever differs
+/// can be said without it.
+#[test]
+fn s13_a_signature_can_only_be_compared_in_constant_time() {
+    <Signature as HasNoEquality<_>>::shown();
+    let all = [0x5a; 32];
+    let sent = Signature::sent(all);
+    assert!(sent.is(&all));
+    for bit in 0..256 {
+        let mut other = all;
+        other[bit / 8] ^= 1 << (bit % 8);
+        assert!(!sent.is(&other), "bit {bit}");
+    }
+}
+
 #[test]
 #[ignore = "statistics: wants a quiet machine and a minute"]
 fn s13_s14_refusals_take_as_long_whatever_is_wrong() {
@@ -86,43 +113,52 @@ fn s13_s14_refusals_take_as_long_whatever_is_wrong() {
     let late = with_signature(&format!("{}0", &RIGHT[..63]));
     let careless = |claimed: &str| carelessly(claimed.as_bytes(), RIGHT.as_bytes());
     let [wrong_early, wrong_late] = [format!("0{}", &RIGHT[1..]), format!("{}0", &RIGHT[..63])];
+    let same = with_signature(&wrong_early);
     early.with(|first| {
         late.with(|last| {
-            let claims = [first, last].map(|request| Claim::parse(request).unwrap().unwrap());
-            let refuse = |request, claim, credential| {
-                let refused = verifier.verify(request, claim, credential, &rules);
-                assert_eq!(black_box(refused), MISMATCH);
-            };
-            let (t, a, b) = welch(race([
-                &mut || refuse(first, &claims[0], Some(&known)),
-                &mut || refuse(last, &claims[1], Some(&known)),
-            ]));
-            println!("S13: wrong at once {a:.1} ns, wrong at the end {b:.1} ns, |t| = {t:.2}");
-            let (control, a, b) = welch(race([
-                &mut || {
-                    refuse(first, &claims[0], Some(&known));
-                    black_box(careless(&wrong_early));
-                },
-                &mut || {
-                    refuse(last, &claims[1], Some(&known));
-                    black_box(careless(&wrong_late));
-                },
-            ]));
-            println!("control: {a:.1} ns and {b:.1} ns, |t| = {control:.2}");
-            let (_, a, b) = welch(race([
-                &mut || refuse(first, &claims[0], Some(&known)),
-                &mut || refuse(first, &claims[0], None),
-            ]));
-            println!("S14: known key {a:.1} ns, unknown key {b:.1} ns");
-            assert!(
-                control > TOLD_APART,
-                "the measure would not notice: {control}"
-            );
-            assert!(t < TOLD_APART, "|t| = {t}");
-            assert!(
-                (a / b - 1.0).abs() < 0.05,
-                "an unknown key takes {b} ns, a known {a}"
-            );
+            same.with(|twin| {
+                let claims =
+                    [first, last, twin].map(|request| Claim::parse(request).unwrap().unwrap());
+                let refuse = |request, claim, credential| {
+                    let refused = verifier.verify(request, claim, credential, &rules);
+                    assert_eq!(black_box(refused), MISMATCH);
+                };
+                let (t, a, b) = welch(race([
+                    &mut || refuse(first, &claims[0], Some(&known)),
+                    &mut || refuse(last, &claims[1], Some(&known)),
+                ]));
+                println!("S13: wrong at once {a:.1} ns, wrong at the end {b:.1} ns, |t| = {t:.2}");
+                let (alike, a, b) = welch(race([
+                    &mut || refuse(first, &claims[0], Some(&known)),
+                    &mut || refuse(twin, &claims[2], Some(&known)),
+                ]));
+                println!("the same twice: {a:.1} ns and {b:.1} ns, |t| = {alike:.2}");
+                let (control, a, b) = welch(race([
+                    &mut || {
+                        refuse(first, &claims[0], Some(&known));
+                        black_box(careless(&wrong_early));
+                    },
+                    &mut || {
+                        refuse(last, &claims[1], Some(&known));
+                        black_box(careless(&wrong_late));
+                    },
+                ]));
+                println!("control: {a:.1} ns and {b:.1} ns, |t| = {control:.2}");
+                let (_, a, b) = welch(race([
+                    &mut || refuse(first, &claims[0], Some(&known)),
+                    &mut || refuse(first, &claims[0], None),
+                ]));
+                println!("S14: known key {a:.1} ns, unknown key {b:.1} ns");
+                assert!(
+                    control > TOLD_APART,
+                    "the measure would not notice: {control}"
+                );
+                assert!(t < TOLD_APART, "|t| = {t}");
+                assert!(
+                    (a / b - 1.0).abs() < 0.05,
+                    "an unknown key takes {b} ns, a known {a}"
+                );
+            });
         });
     });
 }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::app::testing::{Answer, Composed, keys_of};
 use crate::auth::testing::{guest, operator, signed};
+use crate::config::limits::iot::RETAINED_RESULTS;
 use crate::domain::session::Credentials;
 
 async fn ask(
@@ -159,5 +160,30 @@ async fn retained_messages_are_listed_page_by_page() {
     for target in ["?maxResults=0", "?maxResults=201", "?nextToken=%25"] {
         let target = format!("/retainedMessage{target}");
         refused(&given, &operator(), ("GET", &target), 400).await;
+    }
+}
+
+#[actix::test]
+async fn a_page_of_retained_messages_has_a_bound() {
+    let given = Composed::new();
+    let publish = (0..=RETAINED_RESULTS).map(|number| {
+        let target = format!("/topics/{number:03}?retain=true&qos=1");
+        let given = &given;
+        async move { ask(given, &operator(), ("POST", &target), &[], b"x").await }
+    });
+    for answer in futures_util::future::join_all(publish).await {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    let mut target = "/retainedMessage".to_owned();
+    for (count, last) in [(RETAINED_RESULTS, "199"), (1, "200")] {
+        let page = ask(&given, &operator(), ("GET", &target), &[], b"")
+            .await
+            .json();
+        let topics = page["retainedTopics"].as_array().unwrap();
+        assert_eq!(topics.len(), count);
+        assert_eq!(topics[count - 1]["topic"], last);
+        let token = page["nextToken"].as_str().unwrap_or_default();
+        assert_eq!(token.is_empty(), count == 1);
+        target = format!("/retainedMessage?nextToken={token}");
     }
 }

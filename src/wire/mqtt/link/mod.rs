@@ -325,6 +325,8 @@ impl Link {
         if matches!(phase, Phase::Closed) {
             return;
         }
+        // Nothing of it is looked at any more, and the client may take its time to go.
+        drop(self.input.take());
         if let Phase::Open(mut open) = phase {
             open.attached.detach(leaving, Some(&mut open.outgoing));
         }
