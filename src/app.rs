@@ -25,13 +25,17 @@ use crate::wire::front::{
 };
 use crate::wire::{cognito, http, iot, kinesis, probes, sqs, sts};
 
+#[cfg(feature = "aws")]
+pub mod aws;
 mod listen;
 mod mqtt;
+mod running;
 mod settings;
 
 pub use listen::{Addresses, TlsSettings};
 use listen::{Listening, Sockets};
 use mqtt::{MqttParts, Plane};
+use running::Running;
 
 /// Everything that can be set, typed and checked.
 #[derive(Debug, Clone)]
@@ -78,6 +82,9 @@ pub struct Settings {
     pub guest_rate: (u32, u32),
     /// Whether `/bench/verify` is there.
     pub bench: bool,
+    /// The `aws` backend, if it is that one.
+    #[cfg(feature = "aws")]
+    pub aws: Option<crate::backends::aws::AwsOptions>,
 }
 
 /// Why the program did not start.
@@ -95,6 +102,9 @@ pub enum StartError {
     /// The address can not be listened on.
     #[error("can not listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    /// What a backend elsewhere needs is not there.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The secrets of session tokens can not be read or made.
     #[error("{0}: {1}")]
     Secrets(std::path::PathBuf, std::io::Error),
@@ -117,7 +127,7 @@ pub struct App {
     sockets: Sockets,
     traffic: Arc<Traffic>,
     health: Health,
-    core: Core,
+    running: Running,
     patience: Duration,
 }
 
@@ -126,7 +136,7 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`], naming what is in the way.
-    pub fn start(
+    pub async fn start(
         settings: Settings,
         metrics: PrometheusHandle,
         on_failure: OnFailure,
@@ -137,14 +147,13 @@ impl App {
             others,
             sockets,
         } = listen::all(&settings)?;
-        let core = Core::start(&settings, on_failure)?;
-        sweep(core.registrar.clone(), settings.session_sweep_interval);
-        let health = core.health();
+        let running = Running::start(&settings, on_failure).await?;
+        let health = running.health();
         let probes = probes::ProbeState {
             health: health.clone(),
             metrics,
         };
-        let door = Arc::new(core.door(&settings, probes));
+        let door = Arc::new(running.door(&settings, probes));
         let traffic = door.traffic().clone();
         let refused = |error| StartError::Listen(http, error);
         let server = serve(listeners, &door, &settings.serve).map_err(refused)?;
@@ -157,14 +166,14 @@ impl App {
             sockets,
             traffic,
             health,
-            core,
+            running,
             patience: settings.serve.shutdown_patience,
         })
     }
 
     /// Puts another book of rights in force, on open connections within a second.
     pub fn replace(&self, book: Arc<Rulebook>) {
-        self.core.authenticator.replace(book);
+        self.running.authenticator().replace(book);
     }
 
     /// Ends in order: unready, no new connections, waiting long polls answered, requests finished, everything
@@ -175,20 +184,11 @@ impl App {
         let until = tokio::time::Instant::now() + self.patience;
         self.server.pause().await;
         self.sockets.shut();
-        if let Some(plane) = &self.core.plane {
-            plane.transports.drain(GOODBYE).await;
-        }
-        self.core.queues.drain().await;
+        self.running.say_goodbye().await;
         // No worker ends before the last request has: the queue that it asks may have its actor on any of them.
         let _ = tokio::time::timeout_at(until, self.traffic.ended()).await;
         self.server.stop(false).await;
-        // What nobody waited for, such as the receive counts of the last polls, reaches the disk, too.
-        if let Err(error) = self.core.store.flush().await {
-            tracing::warn!(%error, "the last changes that nobody waited for may be lost");
-        }
-        for arbiter in &self.core.arbiters {
-            arbiter.stop();
-        }
+        self.running.end().await;
     }
 }
 
@@ -223,7 +223,6 @@ impl Core {
         let threads = 0..settings.actor_threads.max(1);
         let arbiters: Vec<Arbiter> = threads.map(|_| Arbiter::new()).collect();
         let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
-        let registry: Arc<dyn SessionRegistry> = store.clone();
         let queues = queues(settings, &store, clock);
         let _ = queues_cell.set(queues.clone());
         let dispatchers = dispatchers(settings, &store, routes.clone(), clock);
@@ -245,7 +244,12 @@ impl Core {
             queues,
             dispatchers,
             users,
-            registrar: Registrar::new(registry, routes, settings.sessions.clone(), clock),
+            registrar: Registrar::new(
+                store.clone(),
+                Some(routes),
+                settings.sessions.clone(),
+                clock,
+            ),
             arbiters,
             store,
             authenticator,
@@ -264,7 +268,7 @@ impl Core {
 
     /// The door with everything that can be called behind it.
     fn door(&self, settings: &Settings, probes: probes::ProbeState) -> Door {
-        let document = http::document_state();
+        let document = http::document_state(iot::document());
         let mut door = Door::new(self.authenticator.clone(), settings.limits.clone(), "http")
             .rest(
                 "http",
@@ -317,7 +321,7 @@ impl Core {
         http::RestState {
             registrar: self.registrar.clone(),
             dispatchers: self.dispatchers.clone(),
-            users: self.users.clone(),
+            users: Arc::new(self.users.clone()),
             region: settings.region.clone(),
             aws_account: settings.aws_account.clone(),
         }

@@ -15,12 +15,53 @@ struct Server {
     process: Child,
     endpoint: String,
     data: tempfile::TempDir,
+    /// What it says about its listeners.
+    told: Vec<String>,
 }
+
+/// Lets everybody in, for MQTT over TCP.
+const ANYBODY: &str = r#"{"Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}"#;
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(&[], &[])
+    }
+
+    /// With a certificate of its own; its `endpoint` is in TLS.
+    fn start_in_tls() -> Self {
+        let settings = [
+            ("FANFARE_HTTP_TLS_LISTEN", "127.0.0.1:0"),
+            ("FANFARE_MQTT_TLS_LISTEN", "127.0.0.1:0"),
+            ("FANFARE_GUESTS_ANONYMOUS_POLICY", ANYBODY),
+        ];
+        let mut server = Self::start_with(&["serve", "--dev-tls"], &settings);
+        server.endpoint = format!("https://localhost:{}", server.port("https"));
+        server
+    }
+
+    /// The port of one listener.
+    fn port(&self, name: &str) -> u16 {
+        let prefix = format!("listening {name} ");
+        let mut addresses = self
+            .told
+            .iter()
+            .filter_map(|line| line.strip_prefix(&prefix));
+        let address = addresses.next().expect("it listens there");
+        let (_, port) = address.rsplit_once(':').expect("a port");
+        port.parse().expect("a port")
+    }
+
+    /// Its certificate.
+    fn certificate(&self) -> String {
+        let path = self.data.path().join("store/dev-tls/cert.pem");
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn start_with(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut process = Command::new(FANFARE)
+            .args(arguments)
+            .envs(settings.iter().copied())
             .env("FANFARE_HTTP_LISTEN", "127.0.0.1:0")
             .env("FANFARE_MQTT_LISTEN", "127.0.0.1:0")
             .env("FANFARE_STORE_DIR", data.path().join("store"))
@@ -31,10 +72,14 @@ impl Server {
             .unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
         let mut lines = output.lines().map(Result::unwrap);
-        let address = lines.find_map(|line| {
-            let address = line.strip_prefix("listening http ")?;
-            Some(address.to_owned())
-        });
+        // The line after the listeners.
+        let told: Vec<_> = lines
+            .by_ref()
+            .take_while(|line| !line.starts_with("data "))
+            .collect();
+        let address = told
+            .iter()
+            .find_map(|line| line.strip_prefix("listening http "));
         let endpoint = format!("http://{}", address.expect("the server listens"));
         // The pipe stays open and read, so that whatever the server prints later does not end it.
         std::thread::spawn(move || lines.for_each(drop));
@@ -42,6 +87,7 @@ impl Server {
             process,
             endpoint,
             data,
+            told,
         }
     }
 
@@ -250,6 +296,57 @@ fn every_mqtt_benchmark_measures() {
     let pid = floor.process.id();
     every_mqtt_benchmark(&format!("mqtt://{}", floor.address), pid, &["--v5"]);
     every_mqtt_benchmark(&format!("ws://{}/mqtt", floor.address), pid, &["--presign"]);
+}
+
+#[test]
+fn benchmarks_measure_in_tls() {
+    let server = Server::start_in_tls();
+    let certificate = server.certificate();
+    let trust = ["--cacert", certificate.as_str()];
+    let short = ["--duration", "0.2", "--rounds", "1", "--connections", "4"];
+    let notify = server.bench(&[&["notify"], short.as_slice(), &trust].concat());
+    check(&notify, 2, 1);
+
+    let pid = server.process.id().to_string();
+    let way_in = ["--pid", &pid, "--v5", "--cacert", &certificate];
+    let wss = server.endpoint.replacen("https", "wss", 1) + "/mqtt";
+    let mqtts = format!("mqtts://127.0.0.1:{}", server.port("mqtts"));
+    for (url, more) in [(&mqtts, &[] as &[&str]), (&wss, &["--presign"])] {
+        let run = |load: &[&str]| mqtt(&[&["--url", url] as &[&str], &way_in, more, load].concat());
+        // Many messages in one record as fast as they go, and messages as large as a record.
+        for pace in [
+            ["--size", "64", "--ahead", "--subscribers", "3"],
+            ["--size", "16384", "--subscribers=3", "--in-flight", "1"],
+        ] {
+            let load = [&["fan-out"], pace.as_slice()].concat();
+            let report =
+                run(&[&load, ["--seconds", "0.3", "--warm-up", "0.1"].as_slice()].concat());
+            check(&report, 1, 1);
+            assert_eq!(report["counts"]["deliveries lost"], 0, "{report}");
+            assert_eq!(report["counts"]["deliveries repeated"], 0, "{report}");
+        }
+        let storm = run(&["storm", "--clients", "20"]);
+        assert_eq!(storm["counts"]["errors"], 0, "{storm}");
+    }
+
+    // Whom nobody vouches for is not measured.
+    let output = Command::new(FANFARE)
+        .args([
+            "bench",
+            "mqtt",
+            "--url",
+            &mqtts,
+            "fan-out",
+            "--seconds",
+            "0.1",
+        ])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("certificate"),
+        "{errors}"
+    );
 }
 
 #[test]

@@ -37,23 +37,54 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(&[]).0
+    }
+
+    /// Its commands reach it in TLS, and trust its own certificate. With the port of MQTT in TLS.
+    fn start_in_tls() -> (Self, u16) {
+        let (mut server, told) = Self::start_with(&["--dev-tls"]);
+        let port = |name: &str| {
+            let address = told.iter().find_map(|line| line.strip_prefix(name));
+            let (_, port) = address.unwrap().rsplit_once(':').unwrap();
+            port.parse::<u16>().unwrap()
+        };
+        server.endpoint = format!("https://localhost:{}", port("listening https "));
+        (server, port("listening mqtts "))
+    }
+
+    /// With what it says about its listeners.
+    fn start_with(arguments: &[&str]) -> (Self, Vec<String>) {
         let data = tempfile::tempdir().expect("a folder");
-        let mut process = fanfare(&["--listen", "127.0.0.1:0", "--data"])
-            .arg(data.path())
+        let mut command = fanfare(&["--listen", "127.0.0.1:0", "--data"]);
+        command.arg(data.path()).args(arguments);
+        if !arguments.is_empty() {
+            command.env("FANFARE_HTTP_TLS_LISTEN", "127.0.0.1:0");
+            command.env("FANFARE_MQTT_TLS_LISTEN", "127.0.0.1:0");
+        }
+        let mut process = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("the binary runs");
         let output = BufReader::new(process.stdout.take().expect("a pipe"));
-        let address = output.lines().map(Result::unwrap).find_map(|line| {
-            let address = line.strip_prefix("listening http ")?;
-            Some(address.to_owned())
-        });
-        Self {
+        // The line after the listeners.
+        let told = output.lines().map(Result::unwrap);
+        let told: Vec<_> = told.take_while(|line| !line.starts_with("data ")).collect();
+        let address = told
+            .iter()
+            .find_map(|line| line.strip_prefix("listening http "));
+        let endpoint = format!("http://{}", address.expect("the server listens"));
+        let server = Self {
             process,
-            endpoint: format!("http://{}", address.expect("the server listens")),
+            endpoint,
             data,
-        }
+        };
+        (server, told)
+    }
+
+    fn certificate(&self) -> String {
+        let path = self.data.path().join("dev-tls/cert.pem");
+        path.to_str().unwrap().to_owned()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -251,6 +282,49 @@ fn topics_are_published_to_and_followed() {
         "{}",
         text(&refused.stderr)
     );
+}
+
+#[test]
+fn every_command_speaks_tls_to_whom_it_is_told_to_trust() {
+    let (server, mqtts) = Server::start_in_tls();
+    let certificate = server.certificate();
+    let trusting =
+        |arguments: &[&str]| server.run(&[arguments, &["--cacert", &certificate]].concat());
+
+    let create = ["session", "create", "1", "alice", "7", "--json"];
+    let file = server.data.path().join("alice.json");
+    std::fs::write(&file, trusting(&create)).unwrap();
+    trusting(&["notify", "--user", "7", r#"{"text":"by TLS"}"#]);
+    let tail = ["tail", "1", "alice", "--count", "1"];
+    assert!(trusting(&tail).contains("by TLS"));
+    assert!(trusting(&["history", "7"]).contains("by TLS"));
+
+    // MQTT by the endpoint's WebSocket, and by the listener of its own, where this client is not let in.
+    let publish = ["mqtt", "pub", "a/b", "kept", "--qos", "1", "--retain"];
+    trusting(&publish);
+    let subscribe = ["mqtt", "sub", "a/#", "--count", "1"];
+    assert_eq!(trusting(&subscribe), "a/b kept\n");
+    let broker = format!("mqtts://127.0.0.1:{mqtts}");
+    let by_tcp = ["--broker", &broker, "--cacert", &certificate];
+    let refused = server.command(&[&subscribe, by_tcp.as_slice()].concat());
+    check_fails(
+        &{ refused }.output().unwrap(),
+        77,
+        "does not let this client in",
+    );
+
+    // Whom nobody vouches for hears nothing.
+    let status = ["session", "status"];
+    let tail = ["tail", "--session-file", file.to_str().unwrap()];
+    for command in [&status as &[&str], &tail, &subscribe] {
+        let output = server.command(command).output().unwrap();
+        check_fails(&output, 69, &server.endpoint.replace("https", ""));
+        let nowhere = [command, &["--cacert", "/nowhere.pem"]].concat();
+        let output = server.command(&nowhere).output().unwrap();
+        check_fails(&output, 1, "/nowhere.pem");
+    }
+    let other = [&status as &[&str], &["--endpoint", "ftp://x"]].concat();
+    check_fails(&server.command(&other).output().unwrap(), 1, "https://");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dispatcher::Routes;
-use crate::backends::{Renewal, SessionRegistry};
+use crate::backends::Renewal;
+use crate::backends::plane::SessionDirectory;
 use crate::config::limits;
 use crate::domain::session::{AesKeyBytes, Credentials, EnvelopeVersion, OpenSession, Session};
 use crate::domain::{Clock, IdentityId, QueueName, SessionKey, StoreError, Timestamp, UserId};
@@ -61,22 +62,22 @@ pub enum CreateError {
 /// The session manager.
 #[derive(Clone)]
 pub struct Registrar {
-    registry: Arc<dyn SessionRegistry>,
-    routes: Arc<Routes>,
+    directory: Arc<dyn SessionDirectory>,
+    routes: Option<Arc<Routes>>,
     settings: Arc<SessionSettings>,
     clock: Clock,
 }
 
 impl Registrar {
-    /// A manager of the registry's sessions.
+    /// A manager of the directory's sessions. `routes` counts them; without it there is no bound on their number.
     pub fn new(
-        registry: Arc<dyn SessionRegistry>,
-        routes: Arc<Routes>,
+        directory: Arc<dyn SessionDirectory>,
+        routes: Option<Arc<Routes>>,
         settings: SessionSettings,
         clock: Clock,
     ) -> Self {
         Self {
-            registry,
+            directory,
             routes,
             settings: Arc::new(settings),
             clock,
@@ -88,8 +89,9 @@ impl Registrar {
     /// # Errors
     /// [`CreateError`].
     pub async fn create(&self, create: Create) -> Result<Session, CreateError> {
-        let is_full = self.routes.sessions() >= self.settings.most;
-        if is_full && self.registry.get(&create.key)?.is_none() {
+        let sessions = self.routes.as_ref().map(|routes| routes.sessions());
+        let is_full = sessions.is_some_and(|sessions| sessions >= self.settings.most);
+        if is_full && self.directory.find(create.key.clone()).await?.is_none() {
             return Err(CreateError::TooMany(self.settings.most));
         }
         let now = self.clock.wall();
@@ -115,7 +117,7 @@ impl Registrar {
             key: create.key,
             user: create.user,
         };
-        let opened = self.registry.open(open).await?;
+        let opened = self.directory.open(open).await?;
         metrics::counter!("fanfare_sessions_created_total")
             .increment(u64::from(opened.before.is_none()));
         Ok(opened.session)
@@ -129,7 +131,7 @@ impl Registrar {
         let now = self.clock.wall();
         let expires = now.plus(self.settings.key_lifetime);
         let ttl = expires.plus(self.settings.ttl);
-        self.registry
+        self.directory
             .renew(Renewal {
                 key,
                 credentials: (self.settings.issue_keys)(expires),
@@ -145,7 +147,7 @@ impl Registrar {
     /// The store's.
     pub async fn destroy(&self, key: SessionKey) -> Result<bool, StoreError> {
         let now = self.clock.wall();
-        let gone = self.registry.close(key, now).await?;
+        let gone = self.directory.close(key, now).await?;
         Ok(gone.is_some_and(|session| session.ttl > now))
     }
 
@@ -153,23 +155,24 @@ impl Registrar {
     ///
     /// # Errors
     /// The store's.
-    pub fn status(&self, key: &SessionKey) -> Result<Option<Session>, StoreError> {
+    pub async fn status(&self, key: SessionKey) -> Result<Option<Session>, StoreError> {
         let now = self.clock.wall();
-        Ok(self.registry.get(key)?.filter(|session| session.ttl > now))
+        let found = self.directory.find(key).await?;
+        Ok(found.filter(|session| session.ttl > now))
     }
 
-    /// Sessions in order of account and id after `after`, at most `limit` looked at; and where to go on, if
+    /// Sessions in the directory's order after `after`, at most `limit` looked at; and where to go on, if
     /// there may be more.
     ///
     /// # Errors
     /// The store's.
-    pub fn list(
+    pub async fn list(
         &self,
-        after: Option<&SessionKey>,
+        after: Option<SessionKey>,
         limit: usize,
     ) -> Result<(Vec<Session>, Option<SessionKey>), StoreError> {
         let now = self.clock.wall();
-        let mut sessions = self.registry.list(None, after, limit)?;
+        let mut sessions = self.directory.after(after, limit).await?;
         let next = sessions
             .last()
             .filter(|_| sessions.len() == limit)
@@ -187,18 +190,20 @@ impl Registrar {
         let mut removed = 0;
         loop {
             let now = self.clock.wall();
-            let expired = self.registry.expired(now, limits::SWEEP_BATCH)?;
+            let expired = self.directory.lapsed(now, limits::SWEEP_BATCH).await?;
             let last = expired.len() < limits::SWEEP_BATCH;
             // All of a batch share a commit or two.
             let closing: Vec<_> = expired
                 .into_iter()
-                .map(|key| self.registry.close(key, now))
+                .map(|key| self.directory.reap(key, now))
                 .collect();
             for closed in futures_util::future::join_all(closing).await {
                 removed += u64::from(closed?.is_some());
             }
             if last {
-                metrics::gauge!("fanfare_sessions").set(self.routes.sessions() as f64);
+                if let Some(routes) = &self.routes {
+                    metrics::gauge!("fanfare_sessions").set(routes.sessions() as f64);
+                }
                 metrics::counter!("fanfare_sessions_expired_total").increment(removed);
                 return Ok(removed);
             }

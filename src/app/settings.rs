@@ -55,6 +55,8 @@ impl Settings {
             book,
             guest_rate: (config.guests.keys_burst, config.guests.keys_per_minute),
             bench: config.bench.enabled,
+            #[cfg(feature = "aws")]
+            aws: super::aws::options(config),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::{AccountId, IdentityId, QueueName, SessionId, SessionKey, Tim
 use crate::wire::Refusal;
 use crate::wire::front::Exposed;
 
+mod contract;
 mod limits;
 
 /// Everything that anyone may call.

@@ -9,10 +9,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::backends::SessionRegistry;
+use crate::backends::plane::SessionDirectory;
 use crate::config::limits;
 use crate::domain::policy::Realm;
 use crate::domain::session::Session;
-use crate::domain::{Clock, StoreError, Timestamp};
+use crate::domain::{Clock, SessionKey, StoreError, Timestamp};
 
 use super::Caller;
 use super::issue::{Claims, Who};
@@ -55,7 +56,7 @@ pub enum Unauthenticated {
 /// whole process.
 pub struct Authenticator {
     operators: Vec<OperatorKey>,
-    registry: Arc<dyn SessionRegistry>,
+    sessions: Sessions,
     verifier: Verifier,
     regions: Vec<String>,
     clock: Clock,
@@ -65,6 +66,31 @@ pub struct Authenticator {
     versions: Arc<Versions>,
     logins: Logins,
     guest_rate: Throttle,
+}
+
+/// Where sessions are looked up.
+enum Sessions {
+    /// In this process: the answer comes at once.
+    Here(Arc<dyn SessionRegistry>),
+    /// By asking somebody: only [`Authenticator::admit`] knows them.
+    Elsewhere(Arc<dyn SessionDirectory>),
+}
+
+/// Who has the access key of one request.
+enum Holder<'a> {
+    /// To be asked when it matters.
+    Ask(&'a dyn SessionRegistry),
+    /// Asked already.
+    Known(Option<Box<Session>>),
+}
+
+impl Holder<'_> {
+    fn of(self, access_key: &str) -> Result<Option<Session>, StoreError> {
+        match self {
+            Self::Ask(registry) => registry.by_access_key(access_key),
+            Self::Known(session) => Ok(session.map(|session| *session)),
+        }
+    }
 }
 
 /// What decides about topics beside the sessions.
@@ -123,9 +149,28 @@ impl Authenticator {
         regions: Vec<String>,
         clock: Clock,
     ) -> Self {
+        Self::over(operators, Sessions::Here(registry), regions, clock)
+    }
+
+    /// The same for sessions that are looked up elsewhere. Topics are not for them.
+    pub fn elsewhere(
+        operators: Vec<OperatorKey>,
+        directory: Arc<dyn SessionDirectory>,
+        regions: Vec<String>,
+        clock: Clock,
+    ) -> Self {
+        Self::over(operators, Sessions::Elsewhere(directory), regions, clock)
+    }
+
+    fn over(
+        operators: Vec<OperatorKey>,
+        sessions: Sessions,
+        regions: Vec<String>,
+        clock: Clock,
+    ) -> Self {
         Self {
             operators,
-            registry,
+            sessions,
             verifier: Verifier::new(limits::SIGNING_KEYS),
             regions,
             clock,
@@ -188,8 +233,21 @@ impl Authenticator {
         &self.regions
     }
 
-    pub(super) fn registry(&self) -> &dyn SessionRegistry {
-        &*self.registry
+    /// The session of this key, as topics look it up: at once.
+    pub(super) fn session_of(&self, key: &SessionKey) -> Result<Option<Session>, StoreError> {
+        match &self.sessions {
+            Sessions::Here(registry) => registry.get(key),
+            Sessions::Elsewhere(_) => Err(StoreError::Failed("sessions are elsewhere".into())),
+        }
+    }
+
+    /// Who has a key, to be asked at once.
+    fn ask(&self) -> Holder<'_> {
+        match &self.sessions {
+            Sessions::Here(registry) => Holder::Ask(&**registry),
+            // Whoever does not wait for an answer finds none.
+            Sessions::Elsewhere(_) => Holder::Known(None),
+        }
     }
 
     pub(super) fn versions(&self) -> &Versions {
@@ -223,6 +281,45 @@ impl Authenticator {
         let Some(claim) = Claim::parse(request)? else {
             return Ok(None);
         };
+        let caller = self.caller(request, &claim, service, self.ask())?;
+        Ok(Some(caller))
+    }
+
+    /// As [`Authenticator::authenticate`], for sessions wherever they are looked up.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub async fn admit(
+        &self,
+        request: &Request<'_>,
+        service: &str,
+    ) -> Result<Option<Caller>, Unauthenticated> {
+        let Sessions::Elsewhere(directory) = &self.sessions else {
+            return self.authenticate(request, service);
+        };
+        let Some(claim) = Claim::parse(request)? else {
+            return Ok(None);
+        };
+        let ask = || directory.holder(claim.access_key().to_owned());
+        if self.is_operator(claim.access_key()) {
+            let caller = self.caller(request, &claim, service, Holder::Known(None));
+            if caller.is_err() {
+                // What an unknown key costs: otherwise the clock tells who the operator is.
+                ask().await?;
+            }
+            return caller.map(Some);
+        }
+        let holder = Holder::Known(ask().await?.map(Box::new));
+        self.caller(request, &claim, service, holder).map(Some)
+    }
+
+    fn caller(
+        &self,
+        request: &Request<'_>,
+        claim: &Claim<'_>,
+        service: &str,
+        holder: Holder<'_>,
+    ) -> Result<Caller, Unauthenticated> {
         let now = stamp(self.clock.wall());
         let services = [service];
         let rules = if service == "sqs" {
@@ -230,12 +327,11 @@ impl Authenticator {
         } else {
             Rules::http(now, &services, &self.regions)
         };
-        let caller = match self.signer(request, &claim, &rules)? {
+        Ok(match self.signed_by(request, claim, &rules, holder)? {
             Signer::Operator { access_key, .. } => Caller::Operator { access_key },
             Signer::Session(session) => Caller::Session(session),
             Signer::Issued(claims) => Caller::Issued(claims),
-        };
-        Ok(Some(caller))
+        })
     }
 
     /// Whose signature this is.
@@ -245,12 +341,22 @@ impl Authenticator {
         claim: &Claim<'_>,
         rules: &Rules<'_>,
     ) -> Result<Signer, Unauthenticated> {
+        self.signed_by(request, claim, rules, self.ask())
+    }
+
+    fn signed_by(
+        &self,
+        request: &Request<'_>,
+        claim: &Claim<'_>,
+        rules: &Rules<'_>,
+        holder: Holder<'_>,
+    ) -> Result<Signer, Unauthenticated> {
         let operator = self
             .operators
             .iter()
             .find(|operator| *operator.access_key == *claim.access_key());
         let Some(operator) = operator else {
-            return self.temporary(request, claim, rules);
+            return self.temporary(request, claim, rules, holder);
         };
         let credential = Credential {
             secret_key: &operator.secret_key,
@@ -262,7 +368,7 @@ impl Authenticator {
             .verify(request, claim, Some(&credential), rules);
         if let Err(error) = verified {
             // What an unknown key costs: otherwise the clock tells who the operator is.
-            self.registry.by_access_key(claim.access_key())?;
+            holder.of(claim.access_key())?;
             return Err(error.into());
         }
         Ok(Signer::Operator {
@@ -276,13 +382,14 @@ impl Authenticator {
         request: &Request<'_>,
         claim: &Claim<'_>,
         rules: &Rules<'_>,
+        holder: Holder<'_>,
     ) -> Result<Signer, Unauthenticated> {
         let purpose = Purpose::Keys(claim.access_key());
         let opened = claim
             .session_token()
             .and_then(|token| Some((token, self.opened(purpose, token)?)));
         let Some((token, (secret, claims))) = opened else {
-            return self.session(request, claim, rules);
+            return self.session(request, claim, rules, holder);
         };
         let credential = Credential {
             secret_key: &secret,
@@ -309,8 +416,9 @@ impl Authenticator {
         request: &Request<'_>,
         claim: &Claim<'_>,
         rules: &Rules<'_>,
+        holder: Holder<'_>,
     ) -> Result<Signer, Unauthenticated> {
-        let session = self.registry.by_access_key(claim.access_key())?;
+        let session = holder.of(claim.access_key())?;
         let credential = session.as_ref().map(credential);
         self.verifier
             .verify(request, claim, credential.as_ref(), rules)?;

@@ -72,6 +72,7 @@ pub(crate) fn session(account: i64, id: &str, user: Option<i64>) -> Session {
         user: user.map(UserId),
         queue: QueueNo(1),
         queue_name: QueueName::parse(&format!("queue-{account}-{id}")).unwrap(),
+        queue_url: None,
         aes_key: [7; 32],
         envelope: EnvelopeVersion::V1,
         credentials: keys::issue(now.plus(Duration::from_secs(3600))),
@@ -153,6 +154,10 @@ impl SessionRegistry for FakeRegistry {
     fn close(&self, key: SessionKey, _: Timestamp) -> Commit<Option<Session>> {
         let removed = self.remove(&key);
         Box::pin(async move { Ok(removed) })
+    }
+
+    fn reap(&self, _: SessionKey, _: Timestamp) -> Commit<Option<Session>> {
+        unreachable!("nothing expires here")
     }
 
     fn expired(&self, _: Timestamp, _: usize) -> Result<Vec<SessionKey>, StoreError> {

@@ -95,7 +95,7 @@ impl Authenticator {
                     account: AccountId(*account),
                     session,
                 });
-                let found = key.map(|key| self.registry().get(&key)).transpose()?;
+                let found = key.map(|key| self.session_of(&key)).transpose()?;
                 let found = found.flatten().filter(|found| {
                     found.queue.0 == *queue && self.clock().wall() < key_end(found)
                 });
@@ -167,7 +167,7 @@ impl Authenticator {
         session: &Arc<Session>,
         now: Timestamp,
     ) -> Recheck {
-        let found = match self.registry().get(&session.key) {
+        let found = match self.session_of(&session.key) {
             Ok(found) => found,
             Err(error) => {
                 // Whoever was let in stays in until the store can tell.

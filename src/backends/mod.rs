@@ -20,7 +20,10 @@ use crate::domain::{
     UserId,
 };
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod embedded;
+pub mod plane;
 pub mod rooms;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -209,6 +212,9 @@ pub trait SessionRegistry: Send + Sync + 'static {
 
     /// Removes the session with its queue and identity; resolves to what was removed.
     fn close(&self, key: SessionKey, now: Timestamp) -> Commit<Option<Session>>;
+
+    /// The same, if its `ttl` has passed: one that was opened anew meanwhile stays.
+    fn reap(&self, key: SessionKey, now: Timestamp) -> Commit<Option<Session>>;
 
     /// Sessions whose `ttl` has passed, at most `limit`.
     fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionKey>, StoreError>;

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use reqwest::Method;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 
+use super::dial::{Address, Endpoint};
+use super::trust::TrustArgs;
 use crate::config::DEVELOPMENT_KEYS;
 
 /// Where the server is, and the operator's keys.
@@ -47,6 +51,9 @@ pub struct ConnectArgs {
         global = true
     )]
     pub region: String,
+
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
 }
 
 /// The variable that holds the operator's secret when no file does.
@@ -112,8 +119,7 @@ impl CallError {
 
 /// A client of one server.
 pub struct Client {
-    http: reqwest::Client,
-    endpoint: String,
+    endpoint: Endpoint,
     region: String,
     credentials: Credentials,
 }
@@ -122,27 +128,15 @@ impl Client {
     /// A client with the operator's keys.
     ///
     /// # Errors
-    /// If the secret can not be read.
+    /// The endpoint is none, or the secret or the trusted certificates can not be read.
     pub fn connect(args: &ConnectArgs) -> anyhow::Result<Self> {
-        let endpoint = args.endpoint.trim_end_matches('/').to_owned();
-        if !endpoint.starts_with("http://") {
-            bail!(
-                "--endpoint must start with http:// (put a TLS-ending proxy's plain side here): {endpoint}"
-            );
-        }
+        let address = Address::parse(&args.endpoint).context("--endpoint")?;
         let credentials = Credentials::new(&args.access_key, args.secret()?, None, None, "fanfare");
-        let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
         Ok(Self {
-            http,
-            endpoint,
+            endpoint: Endpoint::new(address, &args.trust)?,
             region: args.region.clone(),
             credentials,
         })
-    }
-
-    /// Where the server is.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
     }
 
     /// Asks a REST route; an answer with `success: false`, or an error, is an error with the server's text.
@@ -155,9 +149,41 @@ impl Client {
         path_and_query: &str,
         body: Option<String>,
     ) -> anyhow::Result<Value> {
-        let url = format!("{}{path_and_query}", self.endpoint);
         let body = body.unwrap_or_default();
-        let headers = [("content-type", "application/json")];
+        let headers = [
+            ("content-type", "application/json"),
+            ("host", self.endpoint.authority()),
+        ];
+        let signed = self.sign(&method, path_and_query, headers, body.as_bytes())?;
+        let mut request = Request::builder().method(method).uri(path_and_query);
+        let signed = signed
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in headers.into_iter().chain(signed) {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
+        let answered = tokio::time::timeout(PATIENCE, self.exchange(request)).await;
+        let (status, text) = answered.map_err(|_| self.unreachable("it takes too long"))??;
+        let answer: Value = serde_json::from_slice(&text).map_err(|_| {
+            let text = String::from_utf8_lossy(&text);
+            anyhow!("{status}: the answer is no JSON: {text}")
+        })?;
+        if answer["success"] == Value::Bool(true) {
+            return Ok(answer);
+        }
+        Err(CallError::of(status.as_u16(), &answer).into())
+    }
+
+    /// The headers that prove who asks.
+    fn sign(
+        &self,
+        method: &Method,
+        path_and_query: &str,
+        headers: [(&str, &str); 2],
+        body: &[u8],
+    ) -> anyhow::Result<Vec<(String, String)>> {
+        let url = format!("{}{path_and_query}", self.endpoint);
         let identity = self.credentials.clone().into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
@@ -167,44 +193,28 @@ impl Client {
             .settings(SigningSettings::default())
             .build()?
             .into();
-        let signable = SignableRequest::new(
-            method.as_str(),
-            &url,
-            headers.into_iter(),
-            SignableBody::Bytes(body.as_bytes()),
-        )?;
+        let headers = headers.into_iter();
+        let body = SignableBody::Bytes(body);
+        let signable = SignableRequest::new(method.as_str(), &url, headers, body)?;
         let (signed, _) = sign(signable, &params)?.into_parts();
-        let mut request = self
-            .http
-            .request(method, &url)
-            .header("content-type", "application/json")
-            .body(body);
-        for (name, value) in signed.headers() {
-            request = request.header(name, value);
-        }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        let text = response.text().await?;
-        let answer: Value = serde_json::from_str(&text)
-            .map_err(|_| anyhow!("{status}: the answer is no JSON: {text}"))?;
-        if answer["success"] == Value::Bool(true) {
-            return Ok(answer);
-        }
-        Err(CallError::of(status.as_u16(), &answer).into())
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Ok(signed.headers().map(owned).collect())
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> CallError {
-        // The innermost cause is what people know: "Connection refused".
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+        let mut sender = self.endpoint.connect().await?;
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|error| self.unreachable(&error.to_string()))?;
+        let status = response.status();
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|error| self.unreachable(&error.to_string()))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    fn unreachable(&self, reason: &str) -> CallError {
         CallError::Unreachable {
-            endpoint: self.endpoint.clone(),
-            reason: cause.to_string(),
+            endpoint: self.endpoint.to_string(),
+            reason: reason.to_owned(),
         }
     }
 }

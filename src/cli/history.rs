@@ -3,8 +3,8 @@
 use std::io::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Method;
 use serde_json::Value;
 
 use super::client::{Client, ConnectArgs, path, run as block_on};

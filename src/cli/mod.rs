@@ -2,10 +2,12 @@
 
 use clap::{Parser, Subcommand};
 
+pub mod aws;
 pub mod bench;
 pub mod client;
 pub mod decrypt;
 mod dev_tls;
+mod dial;
 pub mod exit;
 pub mod history;
 pub mod mqtt;
@@ -17,6 +19,7 @@ pub mod serve;
 pub mod session;
 mod shown;
 pub mod tail;
+mod trust;
 
 /// Relays messages to game clients, chat rooms and signed-in users, over AWS's own wire protocols.
 ///
@@ -43,6 +46,7 @@ enum Command {
     Policy(policy::PolicyArgs),
     MqttPassword(mqtt_password::MqttPasswordArgs),
     Bench(bench::BenchArgs),
+    Aws(aws::AwsArgs),
 }
 
 /// Runs what the command line asks for.
@@ -62,6 +66,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Policy(args)) => policy::run(args),
         Some(Command::MqttPassword(args)) => mqtt_password::run(args),
         Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Aws(args)) => aws::run(args),
     }
 }
 

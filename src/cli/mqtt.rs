@@ -34,6 +34,7 @@ use super::shown;
 ///   fanfare mqtt pub chat/lobby '{"a":1}' --qos 1 --retain
 ///   echo data | fanfare mqtt pub sensor/7 -
 ///   fanfare mqtt sub chat/lobby --count 1 --json --broker mqtt://127.0.0.1:1883
+///   fanfare mqtt sub chat/lobby --endpoint https://localhost:8443 --cacert data/dev-tls/cert.pem
 ///
 /// A filter may have + for one level and # for all that follow, and $share/GROUP/FILTER shares it.
 #[derive(Debug, clap::Args)]
@@ -100,10 +101,6 @@ struct WayIn {
     /// Sign with a session's keys: a file that `fanfare session create --json` wrote
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "username")]
     session_file: Option<PathBuf>,
-
-    /// Trust this authority's certificate (PEM), for mqtts:// and wss://
-    #[arg(long, global = true, value_name = "PATH")]
-    ca: Option<PathBuf>,
 
     /// Client id; a fresh one by default
     #[arg(long, global = true, value_name = "ID")]
@@ -208,13 +205,13 @@ impl WayIn {
             Some("mqtts") => (
                 host.to_owned(),
                 port(8883),
-                Transport::tls_with_config(self.tls()?),
+                Transport::tls_with_config(tls(connect)?),
             ),
             Some("ws") => (self.signed(&url, connect)?, port(80), Transport::ws()),
             Some("wss") => (
                 self.signed(&url, connect)?,
                 port(443),
-                Transport::wss_with_config(self.tls()?),
+                Transport::wss_with_config(tls(connect)?),
             ),
             _ => bail!("--broker must start with mqtt://, mqtts://, ws:// or wss://: {url}"),
         };
@@ -262,20 +259,10 @@ impl WayIn {
         };
         presign(url, &keys, &connect.region, SystemTime::now())
     }
+}
 
-    fn tls(&self) -> anyhow::Result<TlsConfiguration> {
-        // Fails only if a provider is installed already, which is as good.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let Some(path) = &self.ca else {
-            return Ok(TlsConfiguration::default());
-        };
-        let ca = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        Ok(TlsConfiguration::Simple {
-            ca,
-            alpn: None,
-            client_auth: None,
-        })
-    }
+fn tls(connect: &ConnectArgs) -> anyhow::Result<TlsConfiguration> {
+    Ok(TlsConfiguration::Rustls(connect.trust.config()?))
 }
 
 /// Where the MQTT WebSocket of an HTTP endpoint is.
@@ -432,7 +419,11 @@ fn explain(error: &ConnectionError, url: &str) -> CallError {
             text if text.contains("403") || text.contains("401") => {
                 CallError::Denied(format!("{url} does not accept the keys ({text})"))
             }
-            text => CallError::Refused(format!("{url}: {text}")),
+            // Its own type of error is not to be had here.
+            text => match text.strip_prefix("IO error: ") {
+                Some(reason) => unreachable(reason.to_owned()),
+                None => CallError::Refused(format!("{url}: {text}")),
+            },
         },
         ConnectionError::MqttState(StateError::ServerDisconnect {
             reason_code,

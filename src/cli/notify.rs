@@ -3,7 +3,7 @@
 use std::io::{self, Read as _, Write as _};
 
 use anyhow::Context as _;
-use reqwest::Method;
+use hyper::Method;
 use serde_json::{Map, Value};
 
 use super::client::{Client, ConnectArgs, path, run as block_on};

@@ -14,7 +14,7 @@ use super::dev_tls::{self, DevTlsError};
 use super::exit;
 use crate::app::{Addresses, App, Settings, StartError};
 use crate::auth::Rulebook;
-use crate::config::{self, Config, Flags, OperatorKeys, Problem, Problems};
+use crate::config::{self, Backend, Config, Flags, OperatorKeys, Problem, Problems};
 use crate::observe::{logging, metrics};
 
 /// All of the end together: the promise to whoever manages the process.
@@ -109,6 +109,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     let operator = config.operator_keys().map_err(unusable)?;
     config.certificate().map_err(unusable)?;
+    config.check_backend().map_err(unusable)?;
     let book = Rulebook::of(&config).map_err(ServeError::from)?;
     if args.check {
         say("the configuration is usable");
@@ -121,8 +122,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         let mut signals = Signals::watch()?;
         let mut hangup = watch(SignalKind::hangup())?;
         actix_rt::spawn(metrics::keep_up(recorder.clone()));
-        let app =
-            App::start(settings, recorder, Arc::new(store_failed)).map_err(ServeError::from)?;
+        let app = App::start(settings, recorder, Arc::new(store_failed)).await;
+        let app = app.map_err(ServeError::from)?;
         say(&greeting(&config, &operator, app.http, app.others));
         let mut watched = Watched::new(&config, args.config.as_deref());
         let mut look = tokio::time::interval(LOOK);
@@ -200,7 +201,16 @@ fn look(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 impl ServeArgs {
-    fn load(
+    /// Settings for whoever serves nothing.
+    pub(super) fn of(config: Option<PathBuf>, set: Vec<String>) -> Self {
+        Self {
+            config,
+            set,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn load(
         &self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Config, ServeError> {
@@ -317,15 +327,18 @@ fn greeting(
     let line = |(name, address): (&str, Option<SocketAddr>)| {
         Some(format!("listening {name} {}\n", address?))
     };
+    let state = match config.backend {
+        Backend::Embedded => format!("data            {}", config.store.dir.display()),
+        Backend::Aws => format!("backend         aws, {}", config.sessions_table()),
+    };
     let others: String = listening.into_iter().filter_map(line).collect();
     format!(
         "listening http {http}\n\
          {others}\
-         data            {data}\n\
+         {state}\n\
          operator keys   {keys}\n\
          create a session:\n  \
          curl --aws-sigv4 aws:amz:{region}:execute-api --user \"{user}\" http://{host}/create/1/my-session/7",
-        data = config.store.dir.display(),
         region = config.region,
     )
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use aws_sdk_sqs::config::http::HttpResponse;
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use reqwest::Method;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use hyper::Method;
 use serde::Deserialize;
 
 use super::client::{CallError, Client, ConnectArgs, path, run as block_on};
@@ -86,7 +88,7 @@ pub fn run(args: TailArgs) -> anyhow::Result<()> {
     block_on(async {
         let session = args.find_session().await?;
         let cipher = session.cipher()?;
-        let sqs = session.sqs(&args.connect.endpoint);
+        let sqs = session.sqs(&args.connect)?;
         if !args.json {
             eprintln!("following session {}; Ctrl-C ends", session.session_id);
         }
@@ -201,7 +203,7 @@ impl Description {
         Ok(SessionCipher::new(&key, format))
     }
 
-    fn sqs(&self, endpoint: &str) -> aws_sdk_sqs::Client {
+    fn sqs(&self, connect: &ConnectArgs) -> anyhow::Result<aws_sdk_sqs::Client> {
         let (key, secret) = (self.access_key.clone(), self.secret_key.clone());
         let credentials = Credentials::new(
             key,
@@ -217,11 +219,28 @@ impl Description {
         let config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
-            .endpoint_url(endpoint)
+            .endpoint_url(&connect.endpoint)
             .credentials_provider(credentials)
             .timeout_config(patience)
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .http_client(http_client(connect)?)
             .build();
-        aws_sdk_sqs::Client::from_conf(config)
+        Ok(aws_sdk_sqs::Client::from_conf(config))
     }
+}
+
+/// What the SDK sends by: in TLS where the endpoint says so.
+fn http_client(connect: &ConnectArgs) -> anyhow::Result<SharedHttpClient> {
+    let builder = aws_smithy_http_client::Builder::new();
+    if !connect.endpoint.starts_with("https://") {
+        return Ok(builder.build_http());
+    }
+    // Says what is wrong with the file, if anything is.
+    connect.trust.config()?;
+    let trusted = match &connect.trust.cacert {
+        Some(path) => TrustStore::empty().with_pem_certificate(std::fs::read(path)?),
+        None => TrustStore::default(),
+    };
+    let context = TlsContext::builder().with_trust_store(trusted).build()?;
+    let secure = builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    Ok(secure.tls_context(context).build_https())
 }

@@ -21,6 +21,30 @@ const fn access_key(key: &'static str) -> Text {
     }
 }
 
+const fn endpoint(key: &'static str) -> Text {
+    Text {
+        key,
+        allowed: "a URL without a path that begins with http:// or https://",
+        check: |text| {
+            let host = text
+                .strip_prefix("http://")
+                .or_else(|| text.strip_prefix("https://"));
+            host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '?', '#']))
+        },
+    }
+}
+
+const fn table(key: &'static str) -> Text {
+    Text {
+        key,
+        allowed: "3 to 128 letters, digits, dots, hyphens, underscores and {env}",
+        check: |text| {
+            let text = text.replace("{env}", "sixteen_letters_");
+            text.len() >= 3 && is_name(&text, 128, "-_.")
+        },
+    }
+}
+
 const fn filled(key: &'static str, allowed: &'static str) -> Text {
     Text {
         key,
@@ -45,6 +69,21 @@ pub(super) const TEXTS: &[Text] = &[
         key: "aws_account",
         allowed: "12 digits (a text: put it in quotes)",
         check: |text| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()),
+    },
+    Text {
+        key: "backend",
+        allowed: "embedded or aws",
+        check: |text| matches!(text, "embedded" | "aws"),
+    },
+    endpoint("aws.sqs_endpoint"),
+    endpoint("aws.dynamodb_endpoint"),
+    endpoint("aws.sts_endpoint"),
+    table("aws.sessions_table"),
+    table("aws.messages_table"),
+    Text {
+        key: "aws.session_role",
+        allowed: "the ARN of a role, such as arn:aws:iam::123456789012:role/fanfare-session",
+        check: |text| text.starts_with("arn:") && text.contains(":role/") && text.len() <= 2048,
     },
     access_key("operator_access_key"),
     filled(SECRET_KEYS[0], "a text that is not empty"),

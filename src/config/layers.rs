@@ -146,8 +146,9 @@ fn variable(defaults: &Dict, name: &OsString, value: &OsString) -> Result<Option
         return Err(Problem(format!("{source}: the value is not UTF-8")));
     };
     let rest = rest.to_ascii_lowercase();
-    let section = defaults
-        .iter()
+    // A key without a section comes first: `aws_account` is none of `[aws]`.
+    let sections = defaults.iter().filter(|_| !defaults.contains_key(&rest));
+    let section = sections
         .filter(|(_, value)| value.as_dict().is_some())
         .find_map(|(section, _)| {
             let key = rest.strip_prefix(section.as_str())?.strip_prefix('_')?;
@@ -421,6 +422,8 @@ mod tests {
             ("FANFARE_HISTORY_USER_MESSAGE_TTL", "5"),
             ("FANFARE_STORE_MIN_FREE_BYTES", "8388608"),
             ("FANFARE_BENCH_ENABLED", "true"),
+            ("FANFARE_BACKEND", "aws"),
+            ("FANFARE_AWS_PATIENCE", "7"),
             ("FANFARE_LOG_FORMAT", "json"),
             ("FANFARE_ENDPOINT", "not a setting"),
             ("FANFARE_TEST_ANYTHING", "not a setting"),
@@ -437,6 +440,8 @@ mod tests {
         assert_eq!(config.history.user_message_ttl.as_secs(), 5);
         assert_eq!(config.store.min_free_bytes, 8 << 20);
         assert!(config.bench.enabled);
+        assert_eq!(config.backend, super::super::Backend::Aws);
+        assert_eq!(config.aws.patience.as_secs(), 7);
         assert_eq!(config.log.format, super::super::LogFormat::Json);
     }
 
@@ -479,6 +484,18 @@ mod tests {
             &["sessions.retention", "60 to 1209600"],
         );
         check("FANFARE_AWS_ACCOUNT", "12", &["aws_account", "12 digits"]);
+        check("FANFARE_BACKEND", "azure", &["backend", "embedded or aws"]);
+        check("FANFARE_AWS_HOLD", "1", &["aws.hold", "hold_bytes"]);
+        check(
+            "FANFARE_AWS_SQS_ENDPOINT",
+            "localhost:9324",
+            &["aws.sqs_endpoint", "http://"],
+        );
+        check(
+            "FANFARE_AWS_SESSION_ROLE",
+            "role",
+            &["aws.session_role", "arn:aws:iam::"],
+        );
         check(
             "FANFARE_BENCH_ENABLED",
             "yes",

@@ -143,6 +143,9 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("history.user_message_ttl", 1, 31_536_000, "seconds"),
     ("history.idle_after", 1, 86_400, "seconds"),
     ("kinesis.shards", 1, 1000, "shards"),
+    ("aws.patience", 1, 300, "seconds"),
+    ("aws.hold_bytes", 2 << 20, 1 << 40, "bytes"),
+    ("aws.sweep_interval", 10, 86_400, "seconds"),
     ("mqtt.max_connections", 1, 10_000_000, "connections"),
     ("mqtt.max_packet_bytes", 4096, 16 << 20, "bytes"),
     ("mqtt.connect_timeout", 1, 300, "seconds"),
@@ -447,6 +450,28 @@ pub mod policy {
 
     /// See [`LOGIN_FAILURES`].
     pub const LOGIN_PAUSE: Duration = Duration::from_secs(6);
+}
+
+/// What the `aws` backend asks of its services.
+pub mod aws {
+    /// Messages of one `SendMessageBatch` (SQS's own); more wait for the next, as do those beyond its 1 MiB.
+    pub const SEND_BATCH: usize = 10;
+
+    /// Rows of one `BatchWriteItem` (DynamoDB's own); more wait for the next.
+    pub const WRITE_BATCH: usize = 25;
+
+    /// Bytes of one `BatchWriteItem` as we count them: DynamoDB's limit is 16 MiB of what is sent.
+    pub const WRITE_BATCH_BYTES: usize = 4 << 20;
+
+    /// Bytes of a message that history keeps (DynamoDB's 400 KB a row, less what we add). Beyond it 413.
+    pub const HISTORY_TEXT_BYTES: usize = 390_000;
+
+    /// Sessions whose envelope counters this node has on lease, about 500 bytes each. Beyond it those of sessions that
+    /// nothing is sent to at the moment are given up, which costs them a write when something is.
+    pub const LEASED_SESSIONS: usize = 100_000;
+
+    /// How often a change is tried anew when another node changed the same session first. Beyond it 429.
+    pub const CHANGE_TRIES: usize = 10;
 }
 
 /// STS's requests; past a limit, `ValidationError`.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod aws;
 pub mod keys;
 pub mod layers;
 pub mod limits;
@@ -18,6 +19,7 @@ mod rights;
 mod rooms;
 mod secret;
 
+pub use aws::{Aws, Backend, STS_KEY_LIFETIME};
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
 pub use rights::{Account, Guests, Role};
@@ -33,6 +35,8 @@ pub struct Config {
     pub env: String,
     /// Account number in ARNs and queue URLs: 12 digits.
     pub aws_account: String,
+    /// On whose engines sessions, queues and history live.
+    pub backend: Backend,
     /// The operator's access key id. Without it and its secret the public development pair is used, as long as
     /// everything listens on loopback only.
     pub operator_access_key: Option<String>,
@@ -70,6 +74,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// Which topics are rooms.
     pub rooms: Vec<Room>,
+    /// The `aws` backend.
+    pub aws: Aws,
     /// Benchmarks.
     pub bench: Bench,
     /// The log.
@@ -295,6 +301,7 @@ impl Default for Config {
             region: "us-east-1".to_owned(),
             env: "dev".to_owned(),
             aws_account: "000000000000".to_owned(),
+            backend: Backend::Embedded,
             operator_access_key: None,
             operator_secret_key: None,
             operator_secret_key_file: None,
@@ -352,11 +359,18 @@ impl Default for Config {
             roles: Vec::new(),
             accounts: Vec::new(),
             rooms: Room::defaults(),
+            aws: Aws::default(),
             bench: Bench { enabled: false },
-            log: Log {
-                format: LogFormat::Text,
-                filter: "info,actix_server=warn,fjall=warn,lsm_tree=warn".to_owned(),
-            },
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            filter: "info,actix_server=warn,fjall=warn,lsm_tree=warn".to_owned(),
         }
     }
 }

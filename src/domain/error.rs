@@ -9,6 +9,9 @@ pub enum StoreError {
     /// The store has failed for good (an fsync error); the process is about to end.
     #[error("the store has failed: {0}")]
     Failed(String),
+    /// A service elsewhere does not answer, or refuses for the moment: try again later.
+    #[error("{0}")]
+    Unavailable(String),
     /// A stored record can not be read.
     #[error("corrupt record: {0}")]
     Corrupt(String),

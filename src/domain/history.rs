@@ -50,6 +50,33 @@ pub struct EntryMeta {
     pub read: bool,
 }
 
+/// Place of an entry in the order in which history is shown.
+pub type Place = (Timestamp, Seq);
+
+/// Which entries to show.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Query {
+    /// Accepted at this time or after.
+    pub start: Option<Timestamp>,
+    /// Accepted at this time or before.
+    pub end: Option<Timestamp>,
+    /// Only these `_type`s; empty means all.
+    pub kinds: Vec<String>,
+    /// At most so many.
+    pub limit: usize,
+    /// Only entries older than this one.
+    pub before: Option<Place>,
+}
+
+/// A page of history, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Entries and their texts.
+    pub entries: Vec<(EntryMeta, Bytes)>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<Place>,
+}
+
 /// Receipts asked for by a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipts {

@@ -28,6 +28,11 @@ pub struct Seq(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueNo(pub u64);
 
+impl QueueNo {
+    /// What stands for the number of a queue that is not at this server. The store gives no queue this number.
+    pub const ELSEWHERE: Self = Self(0);
+}
+
 /// Name of a session, 1..=256 characters, unique in its account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(Box<str>);

@@ -1,6 +1,7 @@
 //! Sessions and the temporary keys they carry.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{AccountId, IdentityId, QueueName, QueueNo, SessionKey, Timestamp, UserId};
@@ -49,6 +50,8 @@ pub struct Session {
     pub queue: QueueNo,
     /// Name of its queue.
     pub queue_name: QueueName,
+    /// Where its queue is, if not at this server; it has no number then ([`QueueNo::ELSEWHERE`]).
+    pub queue_url: Option<Arc<str>>,
     /// AES-256 key of its envelope.
     pub aes_key: [u8; 32],
     /// Envelope version, fixed at creation.

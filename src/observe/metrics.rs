@@ -35,6 +35,21 @@ const ALL: &[(&str, Kind, &str)] = &[
     ),
     ("fanfare_actors", Gauge, "Active user actors"),
     (
+        "fanfare_aws_calls_total",
+        Counter,
+        "Calls of the aws backend to its services, by operation and outcome",
+    ),
+    (
+        "fanfare_aws_held_bytes",
+        Gauge,
+        "Bytes that wait for SQS and for history in the aws backend",
+    ),
+    (
+        "fanfare_aws_refused_total",
+        Counter,
+        "Messages, or entries of history, refused by the aws backend because too much waits",
+    ),
+    (
         "fanfare_handler_panics_total",
         Counter,
         "Requests answered 500 because their handler panicked",

@@ -138,7 +138,7 @@ def test_the_api_describes_itself(fanfare):
     document = fanfare.raw("GET", "/openapi.json").json()
     assert document["openapi"].startswith("3.")
     paths = " ".join(document["paths"])
-    for route in ("/create/", "/destroy/", "/renew/", "/status", "/cleanup", "/notify", "/messages/user/", "set-read"):
+    for route in ("/create/", "/destroy/", "/renew/", "/status", "/cleanup", "/notify", "/messages/user/", "set-read", "/iot/keys", "/mqtt/token"):
         assert route in paths, route
     assert all(operation["responses"] for item in document["paths"].values() for operation in item.values())
     served = [p for p in ("/docs/", "/swagger-ui/", "/openapi/", "/docs") if fanfare.raw("GET", p).status_code == 200]

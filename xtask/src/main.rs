@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's own tooling. `test` runs everything CI runs, `tidy` checks the structure of the source.
 
+mod aws;
 mod env;
 mod fuzz;
 mod run;

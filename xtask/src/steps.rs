@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::env::Env;
-use crate::{fuzz, tidy, tools};
+use crate::{aws, fuzz, tidy, tools};
 
 /// One step: it passes with a note (empty for nothing to say) or fails with the reason. A step never skips itself:
 /// what cannot be checked is either a failure or a note that says so.
@@ -90,6 +90,12 @@ pub const ALL: &[Step] = &[
         about: "pages in Chromium: AWS's and MQTT's clients for browsers",
         minutes: 10,
         run: browser,
+    },
+    Step {
+        name: "aws",
+        about: "the aws backend on ElasticMQ, DynamoDB Local and moto",
+        minutes: 15,
+        run: aws::run,
     },
     Step {
         name: "fuzz",

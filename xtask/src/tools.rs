@@ -231,7 +231,7 @@ fn node_major(version: &str) -> Option<u32> {
 
 /// Calls `make` unless it succeeded before for the same content of `input` and `product` is still there.
 /// The stamp is written last, so an interrupted `make` is repeated.
-fn once(
+pub fn once(
     env: &Env,
     name: &str,
     input: &Path,

@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 
 use super::posted::{InvalidMessage, Posted};
 use crate::backends::Delivery;
-use crate::domain::{MessageId, QueueName, SessionId, StoreError};
+use crate::backends::plane::{QueueAddress, RelayError};
+use crate::domain::{MessageId, SessionId, StoreError};
 
 /// Deliver a message and keep it in history. The answer is a message on its way to disk.
 #[derive(Debug, Message)]
@@ -52,7 +53,7 @@ pub struct Dispatched {
     /// How many sessions it is for.
     pub sessions: u64,
     /// The first of their queues.
-    pub queues: Vec<QueueName>,
+    pub queues: Vec<QueueAddress>,
     /// Sessions whose queue is full: they do not get it.
     pub refused: Vec<SessionId>,
 }
@@ -72,4 +73,14 @@ pub enum DispatchError {
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RelayError> for DispatchError {
+    fn from(error: RelayError) -> Self {
+        match error {
+            RelayError::QueuesFull => Self::QueuesFull,
+            RelayError::TooLong { length, most } => InvalidMessage::TooLong { length, most }.into(),
+            RelayError::Store(error) => error.into(),
+        }
+    }
 }

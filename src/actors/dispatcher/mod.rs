@@ -2,7 +2,6 @@
 //! and their history. One per worker; it never waits for a store or a socket itself.
 
 use std::borrow::Cow;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use actix::{Actor, Context, Handler, MailboxError, Message, MessageResult};
 use bytes::Bytes;
 use futures_util::future::OptionFuture;
 
+use crate::backends::plane::{MessageRelay, Parcel, QueueAddress, RelayError, Relayed, Relaying};
 use crate::backends::{Delivery, QueueStore, Recipients, SessionRegistry};
 use crate::config::limits;
 use crate::domain::history::{Audience, NewEntry};
@@ -55,7 +55,10 @@ pub struct Neighbours {
 
 /// The actor.
 pub struct Dispatcher {
-    neighbours: Arc<Neighbours>,
+    relay: Arc<dyn MessageRelay>,
+    /// Who says where a message goes; `None` if that is known elsewhere only.
+    neighbours: Option<Arc<Neighbours>>,
+    clock: Clock,
 }
 
 impl Actor for Dispatcher {
@@ -70,8 +73,7 @@ impl Handler<Dispatch> for Dispatcher {
     type Result = MessageResult<Dispatch>;
 
     fn handle(&mut self, message: Dispatch, _: &mut Self::Context) -> Self::Result {
-        let handed_over = self.neighbours.dispatch(message);
-        MessageResult(handed_over.map(|done| Dispatching(Box::pin(done))))
+        MessageResult(self.dispatch(message))
     }
 }
 
@@ -79,7 +81,10 @@ impl Handler<Address> for Dispatcher {
     type Result = Result<Addressed, DispatchError>;
 
     fn handle(&mut self, Address(posted): Address, _: &mut Self::Context) -> Self::Result {
-        self.neighbours.address(&posted)
+        match &self.neighbours {
+            Some(neighbours) => neighbours.address(&posted),
+            None => Err(StoreError::Failed("sessions are looked up elsewhere".into()).into()),
+        }
     }
 }
 
@@ -93,8 +98,23 @@ impl Dispatchers {
     /// None yet; each worker's starts with its first message.
     pub fn new(neighbours: Neighbours) -> Self {
         let neighbours = Arc::new(neighbours);
+        Self::of(
+            neighbours.clone(),
+            Some(neighbours.clone()),
+            neighbours.clock,
+        )
+    }
+
+    /// The same for a backend that finds sessions itself. [`Dispatchers::address`] is an error then.
+    pub fn relaying(relay: Arc<dyn MessageRelay>, clock: Clock) -> Self {
+        Self::of(relay, None, clock)
+    }
+
+    fn of(relay: Arc<dyn MessageRelay>, neighbours: Option<Arc<Neighbours>>, clock: Clock) -> Self {
         let make = move || Dispatcher {
+            relay: relay.clone(),
             neighbours: neighbours.clone(),
+            clock,
         };
         Self {
             workers: PerWorker::new("dispatcher", make),
@@ -131,16 +151,13 @@ impl Dispatchers {
     }
 }
 
-/// What a sender is told.
-type Answer = Result<Dispatched, DispatchError>;
-
 /// A target, resolved.
 struct Plan {
     recipients: Recipients,
     /// Who keeps it in history; `None`: nobody.
     audience: Option<Audience>,
     sessions: u64,
-    names: Vec<QueueName>,
+    names: Vec<QueueAddress>,
     refused: Vec<SessionId>,
 }
 
@@ -152,13 +169,9 @@ struct Found {
     retention: Duration,
 }
 
-impl Neighbours {
-    /// Routes a message and hands it over; the answer comes once it is on disk everywhere. What is handed over
-    /// first is delivered first.
-    fn dispatch(
-        &self,
-        message: Dispatch,
-    ) -> Result<impl Future<Output = Answer> + use<>, DispatchError> {
+impl Dispatcher {
+    /// Makes a message whole and hands it over. What is handed over first is delivered first.
+    fn dispatch(&self, message: Dispatch) -> Result<Dispatching, DispatchError> {
         let Dispatch {
             posted,
             fallback_id,
@@ -167,48 +180,74 @@ impl Neighbours {
         let message_id = posted.message_id.clone().or(fallback_id);
         let message_id = message_id.unwrap_or_else(|| derive_id(&posted, now));
         let (body, text) = render(&posted, &message_id)?;
-        let plan = self.resolve(&posted, now)?;
+        let relaying = self.relay.relay(Parcel {
+            target: posted.target,
+            message_id: message_id.clone(),
+            kind: posted.kind,
+            keep: !posted.sqs_only,
+            body,
+            text,
+            now,
+        })?;
+        Ok(Dispatching(Box::pin(async move {
+            let relayed = relaying.await?;
+            metrics::counter!("fanfare_messages_dispatched_total").increment(1);
+            Ok(Dispatched {
+                message_id,
+                sessions: relayed.sessions,
+                queues: relayed.queues,
+                refused: relayed.refused,
+            })
+        })))
+    }
+}
+
+impl MessageRelay for Neighbours {
+    /// Routes a message and hands it over; the answer comes once it is on disk everywhere.
+    fn relay(&self, parcel: Parcel) -> Result<Relaying, RelayError> {
+        let now = parcel.now;
+        let plan = self.resolve(&parcel.target, parcel.keep, now)?;
         if plan.is_refused() {
-            return Err(DispatchError::QueuesFull);
+            return Err(RelayError::QueuesFull);
         }
         let delivered = self
-            .delivery(plan.recipients, body, now)
+            .delivery(plan.recipients, parcel.body, now)
             .map(|Delivery { to, message }| self.queues.deliver(to, message));
         let kept = plan.audience.map(|audience| {
             let entry = NewEntry {
-                message_id: message_id.clone(),
+                message_id: parcel.message_id,
                 created: now,
                 expires: now.plus(self.user_message_ttl),
-                kind: posted.kind,
-                json: text,
+                kind: parcel.kind,
+                json: parcel.text,
             };
             self.history.append(audience, entry)
         });
-        let done = Dispatched {
-            message_id,
+        let done = Relayed {
             sessions: plan.sessions,
             queues: plan.names,
             refused: plan.refused,
         };
         // Both are on their way before either is waited for: neither delays the other. The entry is handed in last and
         // done last, so whoever waits for it first is woken once, and finds the delivery done.
-        Ok(async move {
+        Ok(Box::pin(async move {
             let kept = OptionFuture::from(kept).await;
             let delivered = OptionFuture::from(delivered).await;
             delivered.transpose()?;
             kept.transpose()?;
-            metrics::counter!("fanfare_messages_dispatched_total").increment(1);
             Ok(done)
-        })
+        }))
     }
+}
 
+impl Neighbours {
     /// Routes a message and hands nothing over.
     fn address(&self, posted: &Posted) -> Result<Addressed, DispatchError> {
         let now = self.clock.now();
         let message_id = posted.message_id.clone();
         let message_id = message_id.unwrap_or_else(|| derive_id(posted, now));
         let (body, _) = render(posted, &message_id)?;
-        let plan = self.resolve(posted, now)?;
+        let plan = self.resolve(&posted.target, !posted.sqs_only, now)?;
         Ok(Addressed {
             delivery: self.delivery(plan.recipients, body, now),
             refused: plan.refused,
@@ -237,8 +276,7 @@ impl Neighbours {
         Some(Delivery { to, message })
     }
 
-    fn resolve(&self, posted: &Posted, now: Timestamp) -> Result<Plan, DispatchError> {
-        let target = &posted.target;
+    fn resolve(&self, target: &Target, keep: bool, now: Timestamp) -> Result<Plan, StoreError> {
         let mut plan = match target {
             Target {
                 account: None,
@@ -264,7 +302,7 @@ impl Neighbours {
             },
             _ => self.resolve_directly(target, now)?,
         };
-        if posted.sqs_only {
+        if !keep {
             plan.audience = None;
         }
         if plan.sessions == 0 {
@@ -281,18 +319,18 @@ impl Neighbours {
     fn first_names(
         &self,
         account: Option<crate::domain::AccountId>,
-    ) -> Result<Vec<QueueName>, StoreError> {
+    ) -> Result<Vec<QueueAddress>, StoreError> {
         let sessions = self
             .registry
             .list(account, None, limits::ANSWERED_QUEUE_URLS)?;
         Ok(sessions
             .into_iter()
-            .map(|session| session.queue_name)
+            .map(|session| here(session.queue_name))
             .collect())
     }
 
     /// A user's sessions, or a session.
-    fn resolve_directly(&self, target: &Target, now: Timestamp) -> Result<Plan, DispatchError> {
+    fn resolve_directly(&self, target: &Target, now: Timestamp) -> Result<Plan, StoreError> {
         let (found, users) = match target.user {
             Some(user) => (self.sessions_of_user(target, user), vec![user]),
             None => self.sessions_by_id(target, now)?,
@@ -311,7 +349,7 @@ impl Neighbours {
                 continue;
             }
             if plan.names.len() < limits::ANSWERED_QUEUE_URLS {
-                plan.names.push(found.name);
+                plan.names.push(here(found.name));
             }
             queues.push((found.queue, now.plus(found.retention)));
         }
@@ -381,6 +419,11 @@ impl Plan {
     }
 }
 
+/// A queue at this server.
+fn here(name: QueueName) -> QueueAddress {
+    QueueAddress { name, url: None }
+}
+
 /// A message as queues hold it, and as history does.
 fn render(posted: &Posted, message_id: &MessageId) -> Result<(Bytes, Bytes), InvalidMessage> {
     let json = posted.to_json(message_id);
@@ -392,7 +435,10 @@ fn render(posted: &Posted, message_id: &MessageId) -> Result<(Bytes, Bytes), Inv
         }
     };
     if body.len() > limits::MESSAGE_BYTES {
-        return Err(InvalidMessage::TooLong { length: body.len() });
+        return Err(InvalidMessage::TooLong {
+            length: body.len(),
+            most: limits::MESSAGE_BYTES,
+        });
     }
     Ok((body, text))
 }

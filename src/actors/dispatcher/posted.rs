@@ -25,10 +25,12 @@ pub enum InvalidMessage {
         reason: String,
     },
     /// Longer than a message may be.
-    #[error("the message has {length} bytes, the most is {most}", most = limits::MESSAGE_BYTES)]
+    #[error("the message has {length} bytes, the most is {most}")]
     TooLong {
-        /// Its length as ASCII JSON, in bytes.
+        /// Its length, in bytes: as ASCII JSON, or as history would keep it.
         length: usize,
+        /// What is allowed.
+        most: usize,
     },
 }
 

@@ -146,6 +146,7 @@ mod tests {
             user: None,
             queue: QueueNo(1),
             queue_name: QueueName::parse("q").unwrap(),
+            queue_url: None,
             aes_key: [7; 32],
             envelope,
             credentials: Credentials {

@@ -8,14 +8,14 @@ use actix::{Actor as _, Addr, ArbiterHandle, Handler, MailboxError, Message};
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
-use super::messages::{CountUnread, GetPage, KeepPromise, Page, SetRead, SetReadLater};
-use super::state::Query;
+use super::messages::{CountUnread, GetPage, KeepPromise, SetRead, SetReadLater};
 use super::{Leave, User};
 use crate::actors::dispatcher::Dispatchers;
 use crate::actors::panics::Panics;
 use crate::backends::HistoryStore;
+use crate::backends::plane::{Reply, UserHistory};
 use crate::config::limits;
-use crate::domain::history::{Receipts, Unread};
+use crate::domain::history::{Page, Query, Receipts, Unread};
 use crate::domain::{Clock, MessageId, Seq, StoreError, UserId};
 
 /// How often an operation is tried on a fresh actor when the one it went to was just letting itself go.
@@ -194,5 +194,27 @@ impl Users {
             });
             User::new(user, store, dispatchers, clock, idle_after, leave)
         })
+    }
+}
+
+impl UserHistory for Users {
+    fn page(&self, user: UserId, query: Query) -> Reply<Page> {
+        let users = self.clone();
+        Box::pin(async move { Self::page(&users, user, query).await })
+    }
+
+    fn unread(&self, user: UserId) -> Reply<usize> {
+        let users = self.clone();
+        Box::pin(async move { Self::unread(&users, user).await })
+    }
+
+    fn set_read(&self, user: UserId, which: Unread) -> Reply<Vec<MessageId>> {
+        let users = self.clone();
+        Box::pin(async move { Self::set_read(&users, user, which).await })
+    }
+
+    fn set_read_later(&self, user: UserId, which: Unread) -> Reply<()> {
+        let users = self.clone();
+        Box::pin(async move { Self::set_read_later(&users, user, which).await })
     }
 }

@@ -1,25 +1,14 @@
 //! What can be asked of a user's history.
 
 use actix::Message;
-use bytes::Bytes;
 
-use super::state::{Place, Query};
-use crate::domain::history::{EntryMeta, Receipts, Unread};
+use crate::domain::history::{Page, Query, Receipts, Unread};
 use crate::domain::{MessageId, Seq, StoreError};
 
 /// Entries of the history.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Page, StoreError>")]
 pub struct GetPage(pub Query);
-
-/// A page of history, newest first.
-#[derive(Debug)]
-pub struct Page {
-    /// Entries and their texts.
-    pub entries: Vec<(EntryMeta, Bytes)>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<Place>,
-}
 
 /// How many entries are unread.
 #[derive(Debug, Message)]

@@ -17,15 +17,16 @@ use tokio::time::Instant;
 use super::dispatcher::{Addressed, DispatchError, Dispatchers, Posted};
 use crate::backends::{HistoryStore, Receipt};
 use crate::config::limits;
-use crate::domain::history::{Receipts, Unread};
+use crate::domain::history::{Page, Receipts, Unread};
 use crate::domain::{Clock, MessageId, Seq, StoreError, Timestamp, UserId};
 
 pub mod directory;
 pub mod messages;
 pub mod state;
 
+pub use crate::backends::plane::UserHistory;
 pub use directory::Users;
-use messages::{CountUnread, GetPage, IdleTick, KeepPromise, Page, SetRead, SetReadLater};
+use messages::{CountUnread, GetPage, IdleTick, KeepPromise, SetRead, SetReadLater};
 use state::HistoryState;
 
 /// The actor.

@@ -3,27 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::backends::ReadMark;
-use crate::domain::history::{EntryMeta, Unread};
+use crate::domain::history::{EntryMeta, Place, Query, Unread};
 use crate::domain::message::Origin;
 use crate::domain::{MessageId, Seq, Timestamp};
-
-/// Place of an entry in the order in which history is shown.
-pub type Place = (Timestamp, Seq);
-
-/// Which entries to show.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Query {
-    /// Accepted at this time or after.
-    pub start: Option<Timestamp>,
-    /// Accepted at this time or before.
-    pub end: Option<Timestamp>,
-    /// Only these `_type`s; empty means all.
-    pub kinds: Vec<String>,
-    /// At most so many.
-    pub limit: usize,
-    /// Only entries older than this one.
-    pub before: Option<Place>,
-}
 
 /// What is known of a user's history.
 #[derive(Debug, Default)]

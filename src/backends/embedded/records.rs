@@ -347,6 +347,7 @@ impl<'a> SessionRow<'a> {
             user: self.user.map(UserId),
             queue: QueueNo(self.queue),
             queue_name: QueueName::parse(self.queue_name).map_err(corrupt)?,
+            queue_url: None,
             aes_key: self.aes_key,
             envelope: if self.gcm {
                 EnvelopeVersion::V2

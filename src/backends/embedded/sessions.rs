@@ -16,6 +16,24 @@ use crate::domain::{
     AccountId, IdentityId, QueueNo, Seq, SessionId, SessionKey, StoreError, Timestamp,
 };
 
+impl Embedded {
+    fn remove_if(
+        &self,
+        key: SessionKey,
+        now: Timestamp,
+        is_meant: impl FnOnce(&Session) -> bool + Send + 'static,
+    ) -> Commit<Option<Session>> {
+        let user_ttl = self.user_message_ttl;
+        self.committer.submit(Growth::Frees, 256, move |tx| {
+            let Some(old) = look_up(tx, &key)?.filter(is_meant) else {
+                return Ok(None);
+            };
+            remove(tx, &old, now.plus(user_ttl))?;
+            Ok(Some(old))
+        })
+    }
+}
+
 impl SessionRegistry for Embedded {
     fn get(&self, key: &SessionKey) -> Result<Option<Session>, StoreError> {
         decoded(self.tables.get(Table::Registry, &keys::session(key))?)
@@ -117,14 +135,11 @@ impl SessionRegistry for Embedded {
     }
 
     fn close(&self, key: SessionKey, now: Timestamp) -> Commit<Option<Session>> {
-        let user_ttl = self.user_message_ttl;
-        self.committer.submit(Growth::Frees, 256, move |tx| {
-            let Some(old) = look_up(tx, &key)? else {
-                return Ok(None);
-            };
-            remove(tx, &old, now.plus(user_ttl))?;
-            Ok(Some(old))
-        })
+        self.remove_if(key, now, |_| true)
+    }
+
+    fn reap(&self, key: SessionKey, now: Timestamp) -> Commit<Option<Session>> {
+        self.remove_if(key, now, move |session| session.ttl <= now)
     }
 
     fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionKey>, StoreError> {
@@ -194,6 +209,7 @@ fn create(tx: &mut Tx<'_>, open: OpenSession) -> Result<Session, StoreError> {
         user: open.user,
         queue: queue.no,
         queue_name: open.queue_name,
+        queue_url: None,
         aes_key: open.aes_key.0,
         envelope: open.envelope,
         credentials: open.credentials,

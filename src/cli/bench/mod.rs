@@ -20,7 +20,9 @@ mod sessions;
 mod sign;
 mod wake;
 
-use connection::{Connection, Endpoint};
+use super::dial::{Address, Endpoint};
+use super::trust::TrustArgs;
+use connection::Connection;
 use sign::Keys;
 
 /// Measure a running server.
@@ -38,8 +40,8 @@ pub struct BenchArgs {
     what: What,
 
     /// Where the server listens
-    #[arg(long, global = true, env = "FANFARE_ENDPOINT", value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = Endpoint::parse)]
-    endpoint: Endpoint,
+    #[arg(long, global = true, env = "FANFARE_ENDPOINT", value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = Address::parse)]
+    endpoint: Address,
 
     /// The operator's access key
     #[arg(
@@ -70,6 +72,9 @@ pub struct BenchArgs {
         default_value = "us-east-1"
     )]
     region: String,
+
+    #[command(flatten)]
+    trust: TrustArgs,
 
     /// Print one JSON object instead of a table
     #[arg(long, global = true)]
@@ -119,13 +124,14 @@ pub fn run(args: BenchArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let server = Server {
-        endpoint: args.endpoint,
+        endpoint: Endpoint::new(args.endpoint, &args.trust)?,
         keys: Keys {
             access_key: args.access_key,
             secret_key: args.secret_key,
             token: None,
         },
         region: args.region,
+        trust: args.trust,
     };
     let report = runtime.block_on(async {
         let report = match &args.what {
@@ -143,10 +149,12 @@ pub fn run(args: BenchArgs) -> anyhow::Result<()> {
 }
 
 /// The server to measure.
+#[derive(Clone)]
 struct Server {
     endpoint: Endpoint,
     keys: Keys,
     region: String,
+    trust: TrustArgs,
 }
 
 impl Server {
@@ -159,12 +167,16 @@ impl Server {
     }
 
     /// Another server, with the same keys.
-    fn at(&self, endpoint: Endpoint) -> Self {
-        Self {
-            endpoint,
+    ///
+    /// # Errors
+    /// Nobody there can be trusted.
+    fn at(&self, address: Address) -> anyhow::Result<Self> {
+        Ok(Self {
+            endpoint: Endpoint::new(address, &self.trust)?,
             keys: self.keys.clone(),
             region: self.region.clone(),
-        }
+            trust: self.trust.clone(),
+        })
     }
 }
 
@@ -247,7 +259,7 @@ mod tests {
             "notify --rounds 0",
             "notify --duration 0",
             "notify --duration NaN",
-            "notify --endpoint https://h",
+            "notify --endpoint ftp://h",
             "queue --against h:1",
             "idle --pid 1 --sessions 0",
             "mqtt",

@@ -5,11 +5,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::connection::{Connection, Endpoint};
+use super::connection::Connection;
 use super::load::{Slot, drive};
 use super::report::{Goal, Report};
 use super::sign::Call;
 use super::{Progress, Rounds, Server};
+use crate::cli::dial::Address;
 
 /// Cycles of SQS SendMessage, ReceiveMessage and DeleteMessage per second, by the JSON protocol, on one queue.
 ///
@@ -24,8 +25,8 @@ pub struct QueueArgs {
     size: usize,
 
     /// Another SQS server to compare with, measured in turns
-    #[arg(long, value_name = "URL", value_parser = Endpoint::parse)]
-    against: Option<Endpoint>,
+    #[arg(long, value_name = "URL", value_parser = Address::parse)]
+    against: Option<Address>,
 }
 
 /// A queue and the connections to it.
@@ -64,7 +65,7 @@ struct Message {
 pub(super) async fn run(args: &QueueArgs, server: &Server) -> anyhow::Result<Report> {
     let mut subjects = vec![Subject::prepare(args, server).await?];
     if let Some(against) = &args.against {
-        let other = server.at(against.clone());
+        let other = server.at(against.clone())?;
         subjects.push(Subject::prepare(args, &other).await?);
     }
     let slot_time = args

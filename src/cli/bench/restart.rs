@@ -8,11 +8,12 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use super::connection::{Connection, Endpoint};
+use super::connection::Connection;
 use super::load::{Latencies, share};
 use super::report::{Goal, Report};
 use super::sign::Call;
 use super::{Progress, Server};
+use crate::cli::dial::Address;
 
 /// How long a server takes from its start to its first durable answer when many messages are stored.
 ///
@@ -225,10 +226,11 @@ impl Own {
         // From here on it is killed on the way out.
         let mut own = Self {
             process,
-            server: like.at(like.endpoint.clone()),
+            server: like.clone(),
         };
         let address = address.with_context(|| format!("no server starts on {}", dir.display()))?;
-        own.server.endpoint = Endpoint::parse(&format!("http://{address}"))?;
+        let address = Address::parse(&format!("http://{address}"))?;
+        own.server = like.at(address)?;
         // Read on, so that whatever the server prints later does not end it.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(own)

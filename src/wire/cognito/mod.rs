@@ -177,7 +177,7 @@ fn internal() -> Fault {
 fn store_fault(error: StoreError) -> Fault {
     tracing::error!(%error, "a Cognito request failed");
     match error {
-        StoreError::Overloaded | StoreError::Full(_) => Fault::sender(
+        StoreError::Overloaded | StoreError::Full(_) | StoreError::Unavailable(_) => Fault::sender(
             "TooManyRequestsException",
             "Too many requests, try again later.",
         ),

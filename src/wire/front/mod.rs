@@ -340,7 +340,7 @@ impl Door {
         params: Params,
         payload: &mut Payload,
     ) -> Result<HttpResponse, Refusal> {
-        let caller = match self.authenticate(&inbound, service)? {
+        let caller = match self.authenticate(&inbound, service).await? {
             Some(caller) => caller,
             None if target.access() == Access::Public => Caller::Anonymous,
             None => return Err(AuthError::MissingAuthentication.into()),
@@ -355,7 +355,11 @@ impl Door {
         }
     }
 
-    fn authenticate(&self, inbound: &Inbound, service: &str) -> Result<Option<Caller>, Refusal> {
+    async fn authenticate(
+        &self,
+        inbound: &Inbound,
+        service: &str,
+    ) -> Result<Option<Caller>, Refusal> {
         let request = sigv4::Request {
             method: inbound.method.as_str(),
             raw_path: &inbound.raw_path,
@@ -364,7 +368,7 @@ impl Door {
             authority: inbound.http2.then_some(inbound.host.as_str()),
             body: &inbound.body,
         };
-        let caller = self.authenticator.authenticate(&request, service);
+        let caller = self.authenticator.admit(&request, service).await;
         caller.map_err(|error| match error {
             Unauthenticated::Refused(error) => Refusal::Auth(error),
             Unauthenticated::Store(error) => {

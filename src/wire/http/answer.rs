@@ -101,6 +101,15 @@ impl From<StoreError> for Refused {
                     text,
                 )
             }
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "a request was refused for the moment");
+                let text = "a service that this needs does not answer, nothing was acknowledged";
+                Self::temporary(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "ServiceUnavailableException",
+                    text,
+                )
+            }
             StoreError::Failed(_) | StoreError::Corrupt(_) => {
                 tracing::error!(%error, "a request failed");
                 let text = "the store does not answer";

@@ -11,10 +11,9 @@ use utoipa::ToSchema;
 
 use super::answer::{Answer, Failure, Refused, ok, respond};
 use super::{RestState, fields};
-use crate::actors::user::state::{Place, Query};
 use crate::actors::user::whole_seconds;
 use crate::config::limits;
-use crate::domain::history::{EntryMeta, Unread};
+use crate::domain::history::{EntryMeta, Place, Query, Unread};
 use crate::domain::{MessageId, Seq, Timestamp, UserId};
 use crate::wire::Call;
 

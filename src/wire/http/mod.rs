@@ -7,7 +7,7 @@ use actix_web::http::Method;
 use super::{Handler, Route};
 use crate::actors::dispatcher::Dispatchers;
 use crate::actors::registrar::Registrar;
-use crate::actors::user::Users;
+use crate::actors::user::UserHistory;
 use crate::auth::Access;
 
 mod answer;
@@ -27,7 +27,7 @@ pub struct RestState {
     /// Where messages go.
     pub dispatchers: Dispatchers,
     /// Where history is.
-    pub users: Users,
+    pub users: Arc<dyn UserHistory>,
     /// Region in session descriptions.
     pub region: String,
     /// Account number in queue URLs.
@@ -35,8 +35,11 @@ pub struct RestState {
 }
 
 impl RestState {
-    /// The URL of a queue, as this client reached the server.
-    fn queue_url(&self, call: &super::Call, name: &str) -> String {
+    /// The URL of a queue: where it is, or at this server as this client reached it.
+    fn queue_url(&self, call: &super::Call, name: &str, elsewhere: Option<&str>) -> String {
+        if let Some(url) = elsewhere {
+            return url.to_owned();
+        }
         format!(
             "{}://{}/{}/{name}",
             call.scheme, call.host, self.aws_account
@@ -152,7 +155,7 @@ pub static ROUTES: &[Route<RestState>] = &[
 ];
 
 /// The table of the OpenAPI document and its page.
-pub static DOCUMENT_ROUTES: &[Route<()>] = &[
+pub static DOCUMENT_ROUTES: &[Route<openapi::Text>] = &[
     Route {
         methods: GET,
         path: "/openapi.json",
@@ -173,7 +176,7 @@ pub static DOCUMENT_ROUTES: &[Route<()>] = &[
     },
 ];
 
-/// The state of [`DOCUMENT_ROUTES`].
-pub fn document_state() -> Arc<()> {
-    Arc::new(())
+/// The state of [`DOCUMENT_ROUTES`]: what is told of these routes, and of those that another wire describes.
+pub fn document_state(others: utoipa::openapi::OpenApi) -> Arc<openapi::Text> {
+    Arc::new(openapi::Text::new(others))
 }

@@ -77,7 +77,7 @@ async fn post(state: &RestState, call: &Call) -> Answer {
         sqs_urls: done
             .queues
             .iter()
-            .map(|name| state.queue_url(call, name.as_str()))
+            .map(|queue| state.queue_url(call, queue.name.as_str(), queue.url.as_deref()))
             .collect(),
         refused: done.refused.iter().map(ToString::to_string).collect(),
     })

@@ -22,7 +22,8 @@ use crate::wire::Call;
         title = "Fanfare",
         description = "Sessions, notifications and history. Requests are signed with AWS Signature Version 4 for the \
                        service `execute-api`. Every route that changes something answers `GET`, too, and \
-                       `/{account}/{user}/{session}` wherever it answers `/{account}/{session}/{user}`.",
+                       `/{account}/{user}/{session}` wherever it answers `/{account}/{session}/{user}`. Guests\' keys need no \
+                       signature.",
         license(name = "MIT OR Apache-2.0"),
     ),
     paths(
@@ -142,22 +143,30 @@ fn path_parameter(name: &str) -> Parameter {
         .build()
 }
 
+/// The document as it is sent.
+pub struct Text(String);
+
+impl Text {
+    /// These routes and others, each of which is described by its own wire.
+    pub(super) fn new(others: utoipa::openapi::OpenApi) -> Self {
+        let mut document = build();
+        document.merge(others);
+        let text = document.to_json();
+        Self(text.expect("the document has only what JSON can say"))
+    }
+}
+
 /// `GET /openapi.json`.
-pub fn document(_: Arc<()>, _: Call) -> LocalBoxFuture<'static, HttpResponse> {
-    static TEXT: LazyLock<String> = LazyLock::new(|| {
-        build()
-            .to_json()
-            .expect("the document has only what JSON can say")
-    });
-    Box::pin(async {
+pub fn document(text: Arc<Text>, _: Call) -> LocalBoxFuture<'static, HttpResponse> {
+    Box::pin(async move {
         HttpResponse::Ok()
             .content_type("application/json")
-            .body(TEXT.as_str())
+            .body(text.0.clone())
     })
 }
 
 /// `GET /docs/…`: Swagger UI, embedded in the binary.
-pub fn page(_: Arc<()>, call: Call) -> LocalBoxFuture<'static, HttpResponse> {
+pub fn page(_: Arc<Text>, call: Call) -> LocalBoxFuture<'static, HttpResponse> {
     static CONFIG: LazyLock<Arc<Config<'static>>> =
         LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
     Box::pin(async move {

@@ -1,5 +1,6 @@
 //! `/create`, `/renew`, `/destroy`, `/status`, `/cleanup`: the session manager (SEMANTICS 2).
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,14 +175,15 @@ pub async fn destroy(state: Arc<RestState>, call: Call) -> HttpResponse {
     responses((status = 200, body = OneSession), (status = 400, body = Failure)), security(("sigv4" = [])),
 )]
 pub async fn status(state: Arc<RestState>, call: Call) -> HttpResponse {
-    let shown = names(&call).and_then(|(key, _)| {
-        let session = state.registrar.status(&key)?;
+    let shown = async {
+        let (key, _) = names(&call)?;
+        let session = state.registrar.status(key).await?;
         ok(&OneSession {
             success: true,
             session: session.map(|session| describe(&state, &call, &session)),
         })
-    });
-    respond(shown)
+    };
+    respond(shown.await)
 }
 
 /// Lists the active sessions: a page if `limit` is given, else all.
@@ -203,7 +205,7 @@ pub async fn list(state: Arc<RestState>, call: Call) -> HttpResponse {
     });
     match page {
         Ok((None, None)) => list_all(state, call),
-        Ok((limit, after)) => respond(list_page(&state, &call, after.as_ref(), limit)),
+        Ok((limit, after)) => respond(list_page(&state, &call, after, limit).await),
         Err(refused) => refused.respond(),
     }
 }
@@ -353,7 +355,7 @@ fn describe(state: &RestState, call: &Call, session: &Session) -> Description {
         account_id: session.key.account.0,
         user_id: session.user.map(|user| user.0),
         session_id: session.key.session.to_string(),
-        sqs_url: state.queue_url(call, name),
+        sqs_url: state.queue_url(call, name, session.queue_url.as_deref()),
         sqs_queue_name: name.to_owned(),
         access_key: session.credentials.access_key.clone(),
         secret_key: session.credentials.secret_key.clone(),
@@ -372,14 +374,14 @@ fn describe(state: &RestState, call: &Call, session: &Session) -> Description {
     }
 }
 
-fn list_page(
+async fn list_page(
     state: &RestState,
     call: &Call,
-    after: Option<&SessionKey>,
+    after: Option<SessionKey>,
     limit: Option<u64>,
 ) -> Answer {
     let limit = limit.map_or(limits::STATUS_PAGE, |limit| limit as usize);
-    let (sessions, next) = state.registrar.list(after, limit)?;
+    let (sessions, next) = state.registrar.list(after, limit).await?;
     ok(&Sessions {
         success: true,
         sessions: sessions
@@ -392,26 +394,32 @@ fn list_page(
 
 /// All sessions, read and sent a page at a time: there may be a million.
 fn list_all(state: Arc<RestState>, call: Call) -> HttpResponse {
-    /// Where the listing stands.
+    /// Where the listing stands, and whether anything is in it yet.
     enum At {
         Start,
-        After(SessionKey),
+        After(SessionKey, bool),
         End,
     }
+    let asked = Rc::new((state, call));
     let pages = futures_util::stream::unfold(At::Start, move |at| {
-        let (after, mut text) = match at {
-            At::Start => (None, String::from(r#"{"success":true,"sessions":["#)),
-            At::After(key) => (Some(key), String::new()),
-            At::End => return std::future::ready(None),
-        };
-        let first = after.is_none();
-        let page = state.registrar.list(after.as_ref(), limits::STATUS_PAGE);
-        let page = page.map(|(sessions, next)| {
-            for (at, session) in sessions.iter().enumerate() {
-                if at > 0 || !first {
+        let asked = asked.clone();
+        async move {
+            let (after, mut text, mut any) = match at {
+                At::Start => (None, String::from(r#"{"success":true,"sessions":["#), false),
+                At::After(key, any) => (Some(key), String::new(), any),
+                At::End => return None,
+            };
+            let (state, call) = &*asked;
+            // An error in the middle cuts the answer off, which no client takes for the end of the list.
+            let (sessions, next) = match state.registrar.list(after, limits::STATUS_PAGE).await {
+                Ok(page) => page,
+                Err(error) => return Some((Err(error), At::End)),
+            };
+            for session in &sessions {
+                if std::mem::replace(&mut any, true) {
                     text.push(',');
                 }
-                let session = describe(&state, &call, session);
+                let session = describe(state, call, session);
                 text.push_str(
                     &serde_json::to_string(&session).expect("a description is a JSON value"),
                 );
@@ -419,17 +427,13 @@ fn list_all(state: Arc<RestState>, call: Call) -> HttpResponse {
             if next.is_none() {
                 text.push_str("]}");
             }
-            (Bytes::from(text), next.map_or(At::End, At::After))
-        });
-        // An error in the middle cuts the answer off, which no client takes for the end of the list.
-        std::future::ready(Some(match page {
-            Ok((text, at)) => (Ok(text), at),
-            Err(error) => (Err(error), At::End),
-        }))
+            let at = next.map_or(At::End, |next| At::After(next, any));
+            Some((Ok(Bytes::from(text)), at))
+        }
     });
     HttpResponse::Ok()
         .content_type("application/json")
-        .streaming(pages)
+        .streaming(Box::pin(pages))
 }
 
 /// A session as a page token, opaque to clients.

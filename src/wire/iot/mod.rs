@@ -5,7 +5,11 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::OpenApi;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::auth::{Access, Authenticator, IssueError};
 
@@ -61,12 +65,38 @@ pub static KEY_ROUTES: &[Route<IotState>] = &[
     },
 ];
 
-fn answer(body: &Value) -> HttpResponse {
+/// What [`KEY_ROUTES`] say of themselves.
+#[derive(OpenApi)]
+#[openapi(paths(keys::call, connect_token::call))]
+struct Described;
+
+/// The description of [`KEY_ROUTES`] for the OpenAPI document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Described::openapi();
+    // The prior art's pages ask under the stage of their API.
+    let paths = &mut document.paths.paths;
+    let mut staged = paths["/iot/keys"].clone();
+    if let Some(operation) = &mut staged.get {
+        operation.operation_id = Some("get_stage_iot_keys".to_owned());
+        let stage = ParameterBuilder::new()
+            .name("stage")
+            .parameter_in(ParameterIn::Path)
+            .description(Some("any word"))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.push(stage.build().into());
+    }
+    paths.insert("/{stage}/iot/keys".to_owned(), staged);
+    document
+}
+
+fn answer<T: Serialize>(body: &T) -> HttpResponse {
+    let body = serde_json::to_string(body).expect("texts, numbers and flags are JSON");
     HttpResponse::Ok()
         .content_type("application/json")
         // Keys must not be kept by whatever is in between.
         .insert_header(("Cache-Control", "no-store"))
-        .body(body.to_string())
+        .body(body)
 }
 
 fn refused(status: StatusCode, code: &'static str, message: &str) -> HttpResponse {

@@ -1,5 +1,7 @@
 //! Guests' keys, connect tokens and the endpoint, through the door.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::app::testing::{Composed, keys_of};
@@ -53,6 +55,39 @@ async fn guests_get_keys_in_both_namings() {
     ] {
         let answer = given.send(("GET", path), &host(), b"").await;
         assert_eq!(answer.status, status, "{path} {}", answer.text);
+    }
+}
+
+#[actix::test]
+async fn the_routes_are_in_the_document_as_they_answer() {
+    let given = Composed::new();
+    let answer = given.send(("GET", "/openapi.json"), &host(), b"").await;
+    let document = answer.json();
+    let described: BTreeSet<_> = super::document().paths.paths.into_keys().collect();
+    let served = super::KEY_ROUTES.iter().map(|route| route.path.to_owned());
+    assert_eq!(described, served.collect());
+    for route in super::KEY_ROUTES {
+        let method = route.methods[0].as_str().to_lowercase();
+        let operation = &document["paths"][route.path][&method];
+        assert!(operation["operationId"].is_string(), "{document}");
+        let is_public = route.access == crate::auth::Access::Public;
+        assert_eq!(operation["security"][0]["sigv4"].is_null(), is_public);
+    }
+    for (line, name) in [
+        (("GET", "/iot/keys"), "GuestKeys"),
+        (("POST", "/mqtt/token"), "ConnectToken"),
+    ] {
+        let answer = given.rest(&operator(), line, "").await.json();
+        let properties = &document["components"]["schemas"][name]["properties"];
+        let keys = |value: &Value| {
+            value
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(keys(&answer), keys(properties), "{name}");
     }
 }
 

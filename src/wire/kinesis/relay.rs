@@ -80,7 +80,9 @@ fn outcome(dispatched: Result<(), DispatchError>, id: &str) -> Result<(), Ingest
         Err(
             DispatchError::QueuesFull
             | DispatchError::Overloaded
-            | DispatchError::Store(StoreError::Overloaded | StoreError::Full(_)),
+            | DispatchError::Store(
+                StoreError::Overloaded | StoreError::Full(_) | StoreError::Unavailable(_),
+            ),
         ) => Err(IngestError::Throttled),
         Err(DispatchError::Store(StoreError::Failed(_) | StoreError::Corrupt(_))) => {
             Err(IngestError::Failed)

@@ -142,9 +142,9 @@ impl Fault {
             Self::Queue(QueueError::Store(StoreError::Full(_))) => {
                 "The service has no room for more at present. Please try again.".into()
             }
-            Self::Queue(QueueError::Store(StoreError::Failed(_) | StoreError::Corrupt(_))) => {
-                "We encountered an internal error. Please try again.".into()
-            }
+            Self::Queue(QueueError::Store(
+                StoreError::Failed(_) | StoreError::Corrupt(_) | StoreError::Unavailable(_),
+            )) => "We encountered an internal error. Please try again.".into(),
             Self::Refused(Refusal::UnknownOperation(name)) => {
                 format!("The action {name} is not valid for this endpoint.")
             }
@@ -181,7 +181,7 @@ fn queue_error_names(error: &QueueError) -> Names {
             names!(sqs "ResourceNotFoundException", "ResourceNotFoundException", 404)
         }
         QueueError::Throttled => names!(sqs "RequestThrottled", "RequestThrottled", 403),
-        QueueError::Store(StoreError::Overloaded) => {
+        QueueError::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => {
             names!(coral "ServiceUnavailable", "ServiceUnavailable", 503)
         }
         QueueError::Store(StoreError::Full(_)) => {

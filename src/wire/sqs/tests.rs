@@ -108,6 +108,7 @@ fn session(queue: &str) -> Caller {
         user: None,
         queue: QueueNo(1),
         queue_name: QueueName::parse(queue).unwrap(),
+        queue_url: None,
         aes_key: [0; 32],
         envelope: EnvelopeVersion::V1,
         credentials: Credentials {

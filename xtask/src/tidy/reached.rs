@@ -28,6 +28,23 @@ const REACHED: &[(&str, &str)] = &[
         "test_options_come_by_query_or_by_json",
     ),
     ("SQS_MESSAGE_BYTES", "of_messages_in_sqs"),
+    ("SEND_BATCH", "test_calls_are_few_when_messages_are_many"),
+    (
+        "HISTORY_TEXT_BYTES",
+        "test_messages_are_refused_by_size_before_anything_is_done",
+    ),
+    (
+        "LEASED_SESSIONS",
+        "so_many_outboxes_are_kept_and_busy_ones_always",
+    ),
+    (
+        "CHANGE_TRIES",
+        "test_a_session_that_others_always_change_first_is_refused",
+    ),
+    (
+        "aws.hold_bytes",
+        "test_what_waits_is_bounded_and_refused_beyond",
+    ),
     ("MOVE_RATE", "a_start_is_read_in_both_protocols"),
     ("SETTINGS", "every_key_has_a_rule_and_every_rule_a_key"),
     ("BODY_PATIENCE", "h02_slow_heads_and_bodies_end"),

@@ -18,6 +18,7 @@ fn session(queue: &QueueRecord) -> Session {
         user: None,
         queue: queue.no,
         queue_name: queue.name.clone(),
+        queue_url: None,
         aes_key: KEY,
         envelope: EnvelopeVersion::V1,
         credentials: Credentials {

@@ -76,7 +76,7 @@ impl Crowd {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
-            .register(&mut link.socket, Token(number), interest)?;
+            .register(&mut link.socket.tcp, Token(number), interest)?;
         self.links[number] = Some(link);
         Ok(())
     }

@@ -1,12 +1,11 @@
 //! One client's connection: from the first byte of the handshake to the last delivery.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::time::Instant;
-
-use mio::net::TcpStream;
 
 use super::frame::{self, Frames, Wishes};
 use super::packet::{self, Connect, Packet, Version};
+use super::socket::Socket;
 use super::target::Target;
 
 /// Who connects, and what for.
@@ -65,7 +64,7 @@ pub(super) enum Event<'a> {
 
 /// A connection.
 pub(super) struct Link {
-    pub(super) socket: TcpStream,
+    pub(super) socket: Socket,
     pub(super) client: Client,
     pub(super) stage: Stage,
     version: Version,
@@ -84,7 +83,7 @@ impl Link {
     /// No descriptor, no port, or no such network.
     pub(super) fn open(target: &Target, client: Client) -> io::Result<Self> {
         Ok(Self {
-            socket: TcpStream::connect(target.address)?,
+            socket: Socket::open(target)?,
             client,
             stage: Stage::Connecting,
             version: target.version,
@@ -100,15 +99,15 @@ impl Link {
     /// There is nobody, or the connection has ended.
     pub(super) fn writable(&mut self, target: &Target) -> Result<(), LinkError> {
         if self.stage == Stage::Connecting {
-            if let Some(error) = self.socket.take_error()? {
+            if let Some(error) = self.socket.tcp.take_error()? {
                 return Err(error.into());
             }
-            match self.socket.peer_addr() {
+            match self.socket.tcp.peer_addr() {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
-            self.socket.set_nodelay(true)?;
+            self.socket.tcp.set_nodelay(true)?;
             match target.handshake().map_err(LinkError::Handshake)? {
                 Some(request) => {
                     self.out.extend_from_slice(request.as_bytes());
@@ -150,8 +149,8 @@ impl Link {
     /// # Errors
     /// The connection has ended.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        while !self.out.is_empty() {
-            match (&self.socket).write(&self.out) {
+        while !self.out.is_empty() || self.socket.holds_back() {
+            match self.socket.write(&self.out) {
                 Ok(count) if count == self.out.len() => self.out.clear(),
                 Ok(count) => drop(self.out.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -186,7 +185,7 @@ impl Link {
                 _ => 0,
             };
             let start = kept + carried;
-            let read = match (&self.socket).read(&mut buffer[start..]) {
+            let read = match self.socket.read(&mut buffer[start..]) {
                 Ok(read) => Ok(read),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => Err(error),
@@ -198,8 +197,9 @@ impl Link {
                 Ok(0) => return Err(LinkError::Closed(self.when())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
-                // A short read has emptied the socket: the next event comes with the next bytes.
-                Ok(_) if end < buffer.len() && !ended => break,
+                // A short read has emptied the socket: the next event comes with the next bytes. Of TLS it has emptied one
+                // record.
+                Ok(_) if end < buffer.len() && !ended && !self.socket.is_secure() => break,
                 Ok(_) => {}
             }
         }

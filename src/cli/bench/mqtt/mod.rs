@@ -22,12 +22,14 @@ mod link;
 mod packet;
 mod process;
 mod rooms;
+mod socket;
 mod stamp;
 mod storm;
 mod target;
 
 use super::Server;
 use super::report::{Goal, Report};
+use crate::cli::trust::TrustArgs;
 use drive::Found;
 use packet::Version;
 use target::Target;
@@ -54,7 +56,7 @@ pub(super) struct MqttArgs {
 
 #[derive(Args)]
 struct BrokerArgs {
-    /// Where the broker listens: mqtt://host:port, or ws://host:port/mqtt for WebSocket
+    /// Where the broker listens: mqtt://host:port, or ws://host:port/mqtt for WebSocket; in TLS mqtts:// and wss://
     #[arg(
         long,
         global = true,
@@ -116,7 +118,7 @@ impl BrokerArgs {
                 "MQTT knows no names and passwords that long"
             );
         }
-        let mut target = Target::new(&self.url, version, login)?;
+        let mut target = Target::new(&self.url, version, login, &server.trust)?;
         if self.presign {
             let keys = server.keys.clone();
             let keys = Credentials::new(
@@ -277,7 +279,8 @@ impl FloorProcess {
         let address = line.trim().strip_prefix("listening mqtt ");
         let address = address.context("the minimal server does not start")?;
         let scheme = if target.is_websocket() { "ws" } else { "mqtt" };
-        floor.broker.target = Target::new(&format!("{scheme}://{address}"), target.version, None)?;
+        let url = format!("{scheme}://{address}");
+        floor.broker.target = Target::new(&url, target.version, None, &TrustArgs::default())?;
         Ok(floor)
     }
 }

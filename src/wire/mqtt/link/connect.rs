@@ -364,7 +364,7 @@ fn refused(error: ConnectError) -> Refused {
 pub(super) fn store_reason(error: &StoreError) -> ReasonCode {
     match error {
         StoreError::Full(_) => ReasonCode::QuotaExceeded,
-        StoreError::Overloaded => ReasonCode::ServerBusy,
+        StoreError::Overloaded | StoreError::Unavailable(_) => ReasonCode::ServerBusy,
         StoreError::Failed(_) | StoreError::Corrupt(_) => ReasonCode::UnspecifiedError,
     }
 }

@@ -1,0 +1,90 @@
+//! Sessions' keys: STS makes them of one role, narrowed down to what a session may do with its own queue.
+
+use std::sync::Arc;
+
+use super::Services;
+use super::service::{Pauses, persist, trouble};
+use crate::config::STS_KEY_LIFETIME;
+use crate::domain::session::Credentials;
+use crate::domain::{QueueName, StoreError, Timestamp};
+
+/// What a session may do with its queue (SEMANTICS 3). `DeleteMessage` and `ChangeMessageVisibility` cover their batches.
+const ACTIONS: [&str; 6] = [
+    "sqs:ReceiveMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:GetQueueUrl",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:PurgeQueue",
+];
+
+/// The longest name of a role's session (STS's own).
+const SESSION_NAME_CHARACTERS: usize = 64;
+
+/// Makes sessions' keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    services: Arc<Services>,
+}
+
+impl Keys {
+    /// Keys of the configured role.
+    pub fn new(services: Arc<Services>) -> Self {
+        Self { services }
+    }
+
+    /// Keys for this queue that end at `expires`, or as near to it as STS can.
+    ///
+    /// # Errors
+    /// [`StoreError`] if STS refuses or does not answer.
+    pub async fn issue(
+        &self,
+        queue: &QueueName,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<Credentials, StoreError> {
+        let (least, most) = STS_KEY_LIFETIME;
+        let life = expires.since(now).clamp(least, most);
+        let seconds = i32::try_from(life.as_secs()).expect("12 hours fit");
+        let name = queue.as_str();
+        let name = &name[name.len().saturating_sub(SESSION_NAME_CHARACTERS)..];
+        let call = self
+            .services
+            .sts
+            .assume_role()
+            .role_arn(&self.services.options.session_role)
+            .role_session_name(name)
+            .duration_seconds(seconds)
+            .policy(self.policy(queue));
+        let pauses = Pauses::lasting(self.services.options.patience);
+        let made = persist("AssumeRole", pauses, || call.clone().send()).await;
+        let made = made.map_err(|error| trouble("AssumeRole", error))?;
+        let keys = made.credentials.ok_or_else(|| {
+            StoreError::Failed("AssumeRole: STS gave an answer without credentials".into())
+        })?;
+        let end = u64::try_from(keys.expiration.secs()).unwrap_or_default();
+        Ok(Credentials {
+            access_key: keys.access_key_id,
+            secret_key: keys.secret_access_key,
+            session_token: keys.session_token,
+            // Never longer here than was asked for, whatever STS gives.
+            expires: Timestamp::from_secs(end).min(expires),
+        })
+    }
+
+    fn policy(&self, queue: &QueueName) -> String {
+        let options = &self.services.options;
+        // The role's partition: aws, aws-cn, aws-us-gov.
+        let partition = options.session_role.split(':').nth(1).unwrap_or("aws");
+        let (region, account) = (&options.region, &options.account);
+        serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Action": ACTIONS,
+                "Resource": format!("arn:{partition}:sqs:{region}:{account}:{queue}"),
+            }],
+        })
+        .to_string()
+    }
+}

@@ -1,0 +1,104 @@
+//! The `aws` backend: sessions' queues are queues at SQS, sessions and history are rows in DynamoDB, keys come from STS.
+//!
+//! A node keeps nothing that another could miss. What it has in memory is what is under way, and the envelope counters
+//! that it has leased ([`leases`]); both end with it at no cost but that a sender who was not answered sends again. So
+//! any node serves any request.
+//!
+//! - [`sessions`]: who there is ([`SessionDirectory`](super::plane::SessionDirectory)), rows in [`items`], found by [`lookup`]
+//! - [`relay`]: messages to sessions ([`MessageRelay`](super::plane::MessageRelay)), through an [`outbox`] for each queue
+//! - [`history`]: what users had ([`UserHistory`](super::plane::UserHistory)), written by the [`writer`]
+//! - [`service`]: calls that are made again, with pauses, until patience ends
+//! - [`tables`]: what must be there before
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+
+pub mod history;
+pub mod items;
+pub mod keys;
+pub mod leases;
+pub mod lookup;
+pub mod outbox;
+pub mod relay;
+pub mod service;
+pub mod sessions;
+pub mod tables;
+pub mod writer;
+
+/// What the backend works with.
+#[derive(Debug, Clone)]
+pub struct AwsOptions {
+    /// The region.
+    pub region: String,
+    /// The account that queues belong to, 12 digits.
+    pub account: String,
+    /// Where SQS is, if not at the region's own endpoint.
+    pub sqs_endpoint: Option<String>,
+    /// Where DynamoDB is, if not at the region's own endpoint.
+    pub dynamodb_endpoint: Option<String>,
+    /// Where STS is, if not at the region's own endpoint.
+    pub sts_endpoint: Option<String>,
+    /// The table of sessions.
+    pub sessions_table: String,
+    /// The table of users' messages.
+    pub messages_table: String,
+    /// ARN of the role that sessions' keys are made of.
+    pub session_role: String,
+    /// How long a service that throttles or fails is asked again.
+    pub patience: Duration,
+    /// Bytes of messages that wait for SQS, and for history.
+    pub hold_bytes: u64,
+    /// How often expired sessions are looked for.
+    pub sweep_interval: Duration,
+    /// How long history keeps a message.
+    pub user_message_ttl: Duration,
+}
+
+/// The services, and what to ask them for.
+#[derive(Debug)]
+pub struct Services {
+    /// DynamoDB.
+    pub db: aws_sdk_dynamodb::Client,
+    /// SQS.
+    pub sqs: aws_sdk_sqs::Client,
+    /// STS.
+    pub sts: aws_sdk_sts::Client,
+    /// What was configured.
+    pub options: AwsOptions,
+}
+
+impl Services {
+    /// Clients with the credentials of AWS's usual chain. Nothing is asked yet.
+    pub async fn connect(options: AwsOptions) -> Arc<Self> {
+        let provider = tls::Provider::Rustls(CryptoMode::AwsLc);
+        let http = aws_smithy_http_client::Builder::new().tls_provider(provider);
+        let shared = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(options.region.clone()))
+            .http_client(http.build_https())
+            // Calls are made again by `service::persist`, which knows how long somebody waits.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(service::CALL_TIMEOUT)
+                    .operation_timeout(service::CALL_TIMEOUT)
+                    .build(),
+            )
+            .load()
+            .await;
+        let at = |endpoint: &Option<String>| -> SdkConfig {
+            let mut builder = shared.to_builder();
+            builder.set_endpoint_url(endpoint.clone());
+            builder.build()
+        };
+        Arc::new(Self {
+            db: aws_sdk_dynamodb::Client::new(&at(&options.dynamodb_endpoint)),
+            sqs: aws_sdk_sqs::Client::new(&at(&options.sqs_endpoint)),
+            sts: aws_sdk_sts::Client::new(&at(&options.sts_endpoint)),
+            options,
+        })
+    }
+}

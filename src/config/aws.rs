@@ -1,0 +1,156 @@
+//! `backend` and `[aws]`: on whose engines sessions, queues and history live.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, Problem, seconds};
+
+/// Life of keys that STS makes of a role: its shortest, and the longest that a role can be given.
+pub const STS_KEY_LIFETIME: (Duration, Duration) =
+    (Duration::from_secs(900), Duration::from_secs(43_200));
+
+/// On whose engines state lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// In this process, on local disk.
+    Embedded,
+    /// On SQS, DynamoDB and STS, or what speaks their protocols.
+    Aws,
+}
+
+/// `[aws]`: what `backend = "aws"` works with. Credentials come from where AWS's own tools take them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aws {
+    /// Where SQS is, if not at the region's own endpoint.
+    pub sqs_endpoint: Option<String>,
+    /// Where DynamoDB is, if not at the region's own endpoint.
+    pub dynamodb_endpoint: Option<String>,
+    /// Where STS is, if not at the region's own endpoint.
+    pub sts_endpoint: Option<String>,
+    /// The table of sessions; `{env}` stands for the environment.
+    pub sessions_table: String,
+    /// The table of users' messages; `{env}` stands for the environment.
+    pub messages_table: String,
+    /// ARN of the role that sessions' keys are made of.
+    pub session_role: Option<String>,
+    /// How long a service that throttles or fails is tried again before whoever waits is refused.
+    #[serde(with = "seconds")]
+    pub patience: Duration,
+    /// Messages that wait for SQS and for history, in bytes each; beyond it new ones are refused.
+    pub hold_bytes: u64,
+    /// How often expired sessions are looked for, by one node of all.
+    #[serde(with = "seconds")]
+    pub sweep_interval: Duration,
+}
+
+impl Default for Aws {
+    fn default() -> Self {
+        Self {
+            sqs_endpoint: None,
+            dynamodb_endpoint: None,
+            sts_endpoint: None,
+            sessions_table: "{env}-sqs-browser-sessions".to_owned(),
+            messages_table: "{env}-sqs-browser-messages".to_owned(),
+            session_role: None,
+            patience: Duration::from_secs(20),
+            hold_bytes: 64 << 20,
+            sweep_interval: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Config {
+    /// `[aws] sessions_table` with the environment in place.
+    pub fn sessions_table(&self) -> String {
+        self.aws.sessions_table.replace("{env}", &self.env)
+    }
+
+    /// `[aws] messages_table` with the environment in place.
+    pub fn messages_table(&self) -> String {
+        self.aws.messages_table.replace("{env}", &self.env)
+    }
+
+    /// Whether the backend that is asked for can be had with the other settings.
+    ///
+    /// # Errors
+    /// [`Problem`], naming the setting in the way.
+    pub fn check_backend(&self) -> Result<(), Problem> {
+        if self.backend == Backend::Embedded {
+            return Ok(());
+        }
+        if cfg!(not(feature = "aws")) {
+            let text = "backend = \"aws\": this program was built without the feature `aws`";
+            return Err(Problem(text.to_owned()));
+        }
+        if self.aws.session_role.is_none() {
+            let text = "backend = \"aws\" needs aws.session_role, the ARN of the role that sessions' keys are made of";
+            return Err(Problem(text.to_owned()));
+        }
+        if self.mqtt.enabled {
+            let text = "backend = \"aws\" has no topics yet: set mqtt.enabled = false";
+            return Err(Problem(text.to_owned()));
+        }
+        let (least, most) = STS_KEY_LIFETIME;
+        if !(least..=most).contains(&self.sessions.key_lifetime) {
+            return Err(Problem(format!(
+                "backend = \"aws\": sessions.key_lifetime must be from {} to {}, as STS has it",
+                least.as_secs(),
+                most.as_secs()
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Config), part: &str) {
+        let mut config = Config {
+            backend: Backend::Aws,
+            ..Config::default()
+        };
+        config.aws.session_role = Some("arn:aws:iam::000000000000:role/fanfare".into());
+        config.mqtt.enabled = false;
+        change(&mut config);
+        match config.check_backend() {
+            Ok(()) => assert_eq!(part, ""),
+            Err(problem) => assert!(!part.is_empty() && problem.0.contains(part), "{problem}"),
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "aws")]
+    fn aws_needs_a_role_no_topics_and_key_lives_that_sts_gives() {
+        check(|_| {}, "");
+        check(|config| config.aws.session_role = None, "aws.session_role");
+        check(|config| config.mqtt.enabled = true, "mqtt.enabled");
+        let life = |secs| {
+            move |config: &mut Config| config.sessions.key_lifetime = Duration::from_secs(secs)
+        };
+        check(life(899), "from 900 to 43200");
+        check(life(900), "");
+        check(life(43_200), "");
+        check(life(43_201), "sessions.key_lifetime");
+        check(|config| config.backend = Backend::Embedded, "");
+    }
+
+    #[test]
+    #[cfg(not(feature = "aws"))]
+    fn without_the_feature_it_says_so() {
+        check(|_| {}, "built without the feature `aws`");
+    }
+
+    #[test]
+    fn tables_carry_the_environment() {
+        let config = Config {
+            env: "prod".to_owned(),
+            ..Config::default()
+        };
+        assert_eq!(config.sessions_table(), "prod-sqs-browser-sessions");
+        assert_eq!(config.messages_table(), "prod-sqs-browser-messages");
+    }
+}

@@ -1,0 +1,137 @@
+"""A proxy before SQS or DynamoDB that spoils calls as it is told."""
+
+import http.client
+import json
+import threading
+import time
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+#: How a service says "not now", by the protocol's prefix.
+THROTTLED = {
+    "DynamoDB_20120810": ("com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException", 400),
+    "AmazonSQS": ("com.amazonaws.sqs#RequestThrottled", 403),
+}
+
+
+class Proxy:
+    """`rule(operation, body)` says what to do with a call: one of the names below, or `None` to leave it alone.
+
+    `throttle`, `fail` (500), `cut` (the connection ends and the service has not heard of it), `lose` (the service has
+    done it, and its answer is lost), `part` (a batch is done in part), `hang` (no answer for 20 s), `conflict` (a
+    condition does not hold).
+    """
+
+    def __init__(self, target):
+        self.rule = lambda operation, body: None
+        self.calls = {}
+        self.spoiled = {}
+        self._lock = threading.Lock()
+        target = urllib.parse.urlsplit(target)
+        self._target = (target.hostname, target.port)
+        self._hanging = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        """Ends it, and whatever hangs."""
+        self._hanging.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _note(self, where, operation):
+        with self._lock:
+            where[operation] = where.get(operation, 0) + 1
+
+    def _forward(self, headers, body):
+        connection = http.client.HTTPConnection(*self._target, timeout=30)
+        kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
+        connection.request("POST", "/", body, kept)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, dict(answer.headers), content
+
+    def _in_part(self, operation, headers, body):
+        """Has half of a batch done, and answers as the service does when it does not do the rest."""
+        call = json.loads(body)
+        if operation == "BatchWriteItem":
+            (table, rows), = call["RequestItems"].items()
+            done, left = rows[1::2], rows[0::2]
+            if done:
+                call["RequestItems"] = {table: done}
+                self._forward(headers, json.dumps(call).encode())
+            return {"UnprocessedItems": {table: left}}
+        entries = call["Entries"]
+        done, left = entries[1::2], entries[0::2]
+        answer = {"Successful": [], "Failed": []}
+        if done:
+            call["Entries"] = done
+            status, _, content = self._forward(headers, json.dumps(call).encode())
+            assert status == 200, content
+            answer = {"Failed": [], **json.loads(content)}
+        answer["Failed"] += [{"Id": e["Id"], "SenderFault": False, "Code": "InternalError"} for e in left]
+        return answer
+
+    def _handler(proxy):
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                # A call of the Query protocol says in its form what it is.
+                target = self.headers.get("X-Amz-Target", "Query.form")
+                prefix, operation = target.split(".")
+                proxy._note(proxy.calls, operation)
+                spoil = proxy.rule(operation, body)
+                if spoil:
+                    proxy._note(proxy.spoiled, operation)
+                if spoil == "throttle":
+                    code, status = THROTTLED[prefix]
+                    return self._answer(status, {"__type": code, "message": "slow down"})
+                if spoil == "fail":
+                    return self._answer(500, {"__type": "InternalServerError", "message": "oh"})
+                if spoil == "conflict":
+                    code = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
+                    return self._answer(400, {"__type": code, "message": "The conditional request failed"})
+                if spoil == "part":
+                    return self._answer(200, proxy._in_part(operation, self.headers, body))
+                if spoil == "hang":
+                    proxy._hanging.wait(20)
+                    return self._cut()
+                if spoil == "cut":
+                    return self._cut()
+                status, headers, content = proxy._forward(self.headers, body)
+                if spoil == "lose":
+                    return self._cut()
+                self.send_response(status)
+                for name in ("Content-Type", "x-amz-crc32", "x-amzn-RequestId"):
+                    if name in headers:
+                        self.send_header(name, headers[name])
+                self._end(content)
+
+            def _answer(self, status, body):
+                self.send_response(status)
+                self.send_header("Content-Type", "application/x-amz-json-1.0")
+                self._end(json.dumps(body).encode())
+
+            def _end(self, content):
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def _cut(self):
+                self.close_connection = True
+
+        return Handler
+
+
+def after(seconds):
+    """Whether so many seconds have passed since this was made."""
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() >= until

@@ -1,0 +1,219 @@
+//! The step `aws`: the `aws` backend against servers that speak AWS's protocols, fetched and started here.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::env::Env;
+use crate::tools;
+
+/// The plugin that copies a program and what it needs from Maven Central.
+const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+
+/// How long a server may take to answer.
+const START: Duration = Duration::from_secs(60);
+
+/// A server that runs until this is dropped.
+struct Server {
+    name: String,
+    port: u16,
+    child: Child,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// Starts a program that listens on `port`, and waits until it does. Its output goes to a file of its name.
+    fn start(env: &Env, name: String, port: u16, command: &mut Command) -> Result<Self> {
+        let log = env
+            .test_env()
+            .join(format!("{}.log", name.replace(' ', "-")));
+        let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().context("one file, two streams")?)
+            .stderr(out)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let mut server = Self { name, port, child };
+        let until = Instant::now() + START;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let ended = server
+                .child
+                .try_wait()
+                .context("cannot wait for a server")?;
+            if ended.is_some() || Instant::now() > until {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                bail!("{} does not start:\n{said}", server.name);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(server)
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+/// Runs the step.
+pub fn run(env: &Env) -> Result<String> {
+    let sqs = elasticmq(env)?;
+    let db = dynamodb(env)?;
+    let sts = moto(env)?;
+    let variables = [
+        ("FANFARE_TEST_SQS", sqs.url()),
+        ("FANFARE_TEST_DYNAMODB", db.url()),
+        ("FANFARE_TEST_STS", sts.url()),
+        // None of these servers looks at them, but no client calls without any.
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+    ];
+    let contract = [
+        "test",
+        "--locked",
+        "--package",
+        "fanfare",
+        "--lib",
+        "aws_servers",
+    ];
+    let mut cargo = tools::cargo(env, &contract);
+    cargo
+        .args(["--", "--include-ignored"])
+        .envs(variables.clone());
+    tools::run(env, &mut cargo)?;
+    let build = ["build", "--locked", "--bin", "fanfare"];
+    tools::run(env, &mut tools::cargo(env, &build))?;
+    let python = tools::python(env, "py", Path::new("tests/python/requirements.txt"))?;
+    let mut pytest = Command::new(python);
+    pytest
+        .args(["-m", "pytest", "tests/aws", "-q"])
+        .current_dir(&env.root)
+        .env("FANFARE_BIN", env.server())
+        .envs(variables);
+    tools::run(env, &mut pytest)?;
+    Ok(format!("on {}, {} and {}", sqs.name, db.name, sts.name))
+}
+
+fn elasticmq(env: &Env) -> Result<Server> {
+    let (jars, version) = jars(env, "elasticmq", "elasticmq-server_2.13-")?;
+    let port = free_port()?;
+    let settings = env.test_env().join("elasticmq.conf");
+    let text = format!(
+        "include classpath(\"application.conf\")\n\
+         node-address {{ protocol = http, host = \"127.0.0.1\", port = {port}, context-path = \"\" }}\n\
+         rest-sqs {{ enabled = true, bind-port = {port}, bind-hostname = \"127.0.0.1\" }}\n\
+         rest-stats {{ enabled = false }}\n"
+    );
+    fs::write(&settings, text).context("cannot write ElasticMQ's settings")?;
+    let mut java = java(&jars);
+    java.arg(format!("-Dconfig.file={}", settings.display()))
+        .arg("org.elasticmq.server.Main");
+    Server::start(env, format!("ElasticMQ {version}"), port, &mut java)
+}
+
+fn dynamodb(env: &Env) -> Result<Server> {
+    let (jars, version) = jars(env, "dynamodb", "DynamoDBLocal-")?;
+    let port = free_port()?;
+    let mut java = java(&jars);
+    java.arg(format!("-Djava.library.path={}", jars.display()))
+        .arg("com.amazonaws.services.dynamodbv2.local.main.ServerRunner")
+        .args(["-inMemory", "-disableTelemetry", "-port"])
+        .arg(port.to_string());
+    Server::start(env, format!("DynamoDB Local {version}"), port, &mut java)
+}
+
+fn moto(env: &Env) -> Result<Server> {
+    let requirements = Path::new("tests/aws/requirements-moto.txt");
+    let python = tools::python(env, "moto", requirements)?;
+    let show = "import importlib.metadata as m; print(m.version('moto'))";
+    let version = tools::output(Command::new(&python).args(["-c", show]))?;
+    let port = free_port()?;
+    let mut moto = Command::new(python);
+    moto.args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
+    let name = format!("moto {}", version.trim());
+    Server::start(env, name, port, moto.arg(port.to_string()))
+}
+
+fn java(jars: &Path) -> Command {
+    let mut java = Command::new("java");
+    java.args(["-Xmx256m", "-cp"]).arg(jars.join("*"));
+    java
+}
+
+/// The folder of a program's jars, fetched once for what its `pom.xml` says; and the program's version, which its own
+/// jar has in its name.
+fn jars(env: &Env, name: &str, jar: &str) -> Result<(PathBuf, String)> {
+    for program in ["java", "mvn"] {
+        let found = Command::new(program).arg("-version").output();
+        ensure!(
+            found.is_ok_and(|found| found.status.success()),
+            "the aws step needs {program} (Debian: default-jre-headless, maven)"
+        );
+    }
+    let (pom, folder) = (
+        format!("tests/aws/{name}.pom.xml"),
+        env.test_env().join(name),
+    );
+    let pom = env.root.join(pom);
+    tools::once(env, name, &pom, &folder, || {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).context("cannot remove old jars")?;
+        }
+        let mut mvn = Command::new("mvn");
+        mvn.args(["--batch-mode", "--quiet", "--file"])
+            .arg(&pom)
+            .arg(COPY);
+        mvn.arg(format!("-DoutputDirectory={}", folder.display()));
+        tools::run(env, &mut mvn)
+    })?;
+    let version = fs::read_dir(&folder).context("no jars")?.find_map(|entry| {
+        let file = entry.ok()?.file_name().into_string().ok()?;
+        let version = file.strip_prefix(jar)?.strip_suffix(".jar")?;
+        Some(version.to_owned())
+    });
+    let version = version.with_context(|| format!("there is no {jar}*.jar after fetching"))?;
+    Ok((folder, version))
+}
+
+/// A port that was free a moment ago: none of these servers can say which one it took.
+fn free_port() -> Result<u16> {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(socket.local_addr().context("no address")?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_start_is_a_failure_that_shows_its_words() {
+        let root = std::env::temp_dir().join(format!("xtask-aws-{}", std::process::id()));
+        let env = Env {
+            target: root.clone(),
+            root: root.clone(),
+            deadline: None,
+        };
+        fs::create_dir_all(env.test_env()).unwrap();
+        let port = free_port().unwrap();
+        let mut command = Command::new("sh");
+        let started = Server::start(&env, "x".into(), port, command.args(["-c", "echo words"]));
+        let Err(error) = started else {
+            panic!("it can not have started")
+        };
+        assert!(error.to_string().contains("words"), "{error}");
+        fs::remove_dir_all(&root).unwrap();
+    }
+}
