@@ -16,10 +16,12 @@ import { poll } from "./sqs.js";
 
 /** A connection that lasted this long was a good one: the waits begin anew. */
 const STABLE_MS = 5000;
-/** So often MQTT may fail to connect where HTTP answers, before the queue is polled instead. */
+/** So often MQTT may fail to connect where HTTP answers, before the queue is polled instead: where it never worked, and where it did. */
 const STRIKES = 2;
-/** So often MQTT is tried again meanwhile. */
-const MQTT_AGAIN_MS = 60_000;
+const STRIKES_LATER = 5;
+/** MQTT is tried again after this time, and after twice as long each time, up to the second. */
+const MQTT_AGAIN_MS = 2000;
+const MQTT_SELDOM_MS = 60_000;
 /** So often keys may be refused in a row, fresh ones too. */
 const REFUSALS = 3;
 /** So many messages are remembered, so that one that comes a second time is told once. */
@@ -64,6 +66,7 @@ export class Link extends Emitter {
   #switching = false;
   #openedAt = 0;
   #strikes = 0;
+  #worked = false;
   #refusals = 0;
   #stale = false;
   #offset = 0;
@@ -248,7 +251,7 @@ export class Link extends Emitter {
 
   #choice() {
     if (this.#kind !== "auto") return this.#kind;
-    return this.#strikes >= STRIKES && this.session?.sqsUrl && crypto.subtle ? "sqs" : "mqtt";
+    return this.#strikes >= (this.#worked ? STRIKES_LATER : STRIKES) && this.session?.sqsUrl && crypto.subtle ? "sqs" : "mqtt";
   }
 
   async #byMqtt() {
@@ -290,7 +293,8 @@ export class Link extends Emitter {
     const { sqsUrl } = /** @type {Session} */ (this.session);
     if (!sqsUrl) throw new Fatal("this session has no queue to poll");
     const { signal } = (this.#polling = new AbortController());
-    const again = setInterval(() => this.#kind === "auto" && void this.#tryMqtt(), MQTT_AGAIN_MS);
+    const tries = new AbortController();
+    if (this.#kind === "auto") void this.#tryMqtt(tries.signal);
     /** @type {import("./sqs.js").Call} */
     const call = (operation, body, signal) => {
       const headers = { "content-type": "application/x-amz-json-1.0", "x-amz-target": `AmazonSQS.${operation}` };
@@ -302,19 +306,23 @@ export class Link extends Emitter {
     const enough = new Promise((done) => signal.addEventListener("abort", done));
     const polled = poll(sqsUrl, call, take, reached, signal, this.#end.signal);
     polled.catch(() => {});
-    await Promise.race([polled, enough]).finally(() => clearInterval(again));
+    await Promise.race([polled, enough]).finally(() => tries.abort());
   }
 
-  async #tryMqtt() {
-    const probe = new MqttConnection(await this.#socket());
-    const reached = probe.open(`${this.clientId}-probe`).then(
-      () => true,
-      () => false,
-    );
-    if (await reached) {
-      probe.close();
-      this.#strikes = 0;
-      this.#again();
+  /** Goes back to MQTT as soon as it gets through. @param {AbortSignal} signal */
+  async #tryMqtt(signal) {
+    for (let ms = MQTT_AGAIN_MS; ; ms = Math.min(2 * ms, MQTT_SELDOM_MS)) {
+      await new Promise((done) => setTimeout(done, ms));
+      if (signal.aborted) return;
+      try {
+        const probe = new MqttConnection(await this.#socket());
+        await probe.open(`${this.clientId}-probe`);
+        probe.close();
+        if (!signal.aborted) this.use("auto");
+        return;
+      } catch {
+        // Still not: the queue goes on being polled.
+      }
     }
   }
 
@@ -322,7 +330,7 @@ export class Link extends Emitter {
   #opened(transport) {
     this.#openedAt = Date.now();
     this.#refusals = 0;
-    if (transport === "mqtt") this.#strikes = 0;
+    if (transport === "mqtt") [this.#strikes, this.#worked] = [0, true];
     this.transport = transport;
     this.#become({ name: "open", transport });
   }

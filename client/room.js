@@ -57,6 +57,9 @@ export class Room extends Emitter {
   #left = false;
   #waiting = false;
   #replaying = 0;
+  #empty = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #patience;
   #version = 0;
   #lastId = 0;
   /** @type {Member[] | undefined} */
@@ -111,8 +114,7 @@ export class Room extends Emitter {
     if (members) asked.push(this.#see(`$room/event/+/${this.name}`, NO_LOCAL));
     if (state) asked.push(this.#see(`$room/state/+/${this.name}`, 0));
     const answer = history === false ? this.#see(this.name, QOS1) : this.#recover(Number(history));
-    await Promise.all(asked);
-    return answer;
+    return (await Promise.all([answer, ...asked]))[0];
   }
 
   /** What a topic that is no room does not have is not missed. @param {string} filter @param {number} options */
@@ -128,19 +130,25 @@ export class Room extends Emitter {
     const user = [["history-last", `${last}`]];
     if (this.position) user.push(["since-epoch", this.position.epoch], ["since-offset", `${this.position.offset}`]);
     this.#waiting = true;
+    clearTimeout(this.#patience);
     const answered = this.once("recovery");
     await this.#link.subscribe(this.name, QOS1, user);
-    const timer = setTimeout(() => this.#recovered({ recovered: false, reason: "no-answer", replayed: 0, epoch: "", offset: 0 }), ANSWER_MS);
-    return answered.finally(() => clearTimeout(timer));
+    this.#patience = setTimeout(() => this.#recovered({ recovered: false, reason: "no-answer", replayed: 0, epoch: "", offset: 0 }), ANSWER_MS);
+    return answered;
   }
 
   /** @param {any} answer */
   #recovered(answer) {
     if (!this.#waiting) return;
-    const { recovered, replayed, epoch, offset, reason, missed = 0 } = answer;
+    const { replayed, epoch, offset } = answer;
+    let { recovered, reason, missed = 0 } = answer;
+    // Nothing had been said when the connection ended, and all that was said since follows.
+    if (this.#empty && reason === "new" && offset === replayed) [recovered, reason, missed] = [true, undefined, replayed];
+    this.#empty = offset === 0;
     this.#waiting = false;
+    clearTimeout(this.#patience);
     this.#replaying = replayed;
-    if (!recovered) this.position = epoch ? { epoch, offset: offset - replayed } : undefined;
+    if (!answer.recovered) this.position = epoch ? { epoch, offset: offset - replayed } : undefined;
     this.recovery = { recovered, reason, missed, replayed };
     this.emit("recovery", this.recovery);
     if (reason === "busy") setTimeout(() => this.#again(), 1000);
@@ -319,6 +327,7 @@ export class Room extends Emitter {
   async leave() {
     this.#left = true;
     this.#leave();
+    clearTimeout(this.#patience);
     this.#typing.forEach((timer) => clearTimeout(timer));
     if (this.#link.transport !== "mqtt") return;
     const { presence, members = true, state } = this.#options;

@@ -23,7 +23,7 @@ use crate::observe::health::Health;
 use crate::wire::front::{
     BENCH_ROUTES, CertificateError, Door, Limits, ServeOptions, Traffic, serve,
 };
-use crate::wire::{cognito, http, iot, kinesis, probes, sqs, sts};
+use crate::wire::{cognito, http, iot, kinesis, pages, probes, sqs, sts};
 
 #[cfg(feature = "aws")]
 pub mod aws;
@@ -80,6 +80,8 @@ pub struct Settings {
     pub book: Arc<Rulebook>,
     /// Guests' keys that one address gets at once, and a minute.
     pub guest_rate: (u32, u32),
+    /// Whether the demos are there.
+    pub demo: bool,
     /// Whether `/bench/verify` is there.
     pub bench: bool,
     /// The `aws` backend, if it is that one.
@@ -311,6 +313,12 @@ impl Core {
             door = door.rest("iot", "iotdata", &data, iot::data::DATA_ROUTES);
             door = door.rest("rooms", "execute-api", &data, iot::data::ROOM_ROUTES);
         }
+        if settings.demo {
+            let demo = Arc::new(self.demo_state(settings));
+            door = door
+                .rest("demo", "execute-api", &demo, http::demo::DEMO_ROUTES)
+                .rest("pages", "execute-api", &pages::state(), pages::ROUTES);
+        }
         if settings.bench {
             door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
         }
@@ -324,6 +332,13 @@ impl Core {
             users: Arc::new(self.users.clone()),
             region: settings.region.clone(),
             aws_account: settings.aws_account.clone(),
+        }
+    }
+
+    fn demo_state(&self, settings: &Settings) -> http::demo::DemoState {
+        http::demo::DemoState {
+            rest: Arc::new(self.rest_state(settings)),
+            authenticator: self.authenticator.clone(),
         }
     }
 

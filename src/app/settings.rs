@@ -54,6 +54,7 @@ impl Settings {
             mqtt: MqttParts::of(config),
             book,
             guest_rate: (config.guests.keys_burst, config.guests.keys_per_minute),
+            demo: config.demo(),
             bench: config.bench.enabled,
             #[cfg(feature = "aws")]
             aws: super::aws::options(config),

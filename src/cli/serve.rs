@@ -332,10 +332,15 @@ fn greeting(
         Backend::Aws => format!("backend         aws, {}", config.sessions_table()),
     };
     let others: String = listening.into_iter().filter_map(line).collect();
+    let pages = match config.demo() {
+        true => format!("try it          http://{host}/ in a browser\n"),
+        false => String::new(),
+    };
     format!(
         "listening http {http}\n\
          {others}\
          {state}\n\
+         {pages}\
          operator keys   {keys}\n\
          create a session:\n  \
          curl --aws-sigv4 aws:amz:{region}:execute-api --user \"{user}\" http://{host}/create/1/my-session/7",
@@ -408,5 +413,12 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("AKID:$FANFARE_OPERATOR_SECRET_KEY"), "{text}");
+        assert!(
+            text.contains("try it          http://127.0.0.1:81/"),
+            "{text}"
+        );
+        config.demo.enabled = config::DemoEnabled::Off;
+        let text = greeting(&config, &keys, http, Addresses::default());
+        assert!(!text.contains("try it"), "{text}");
     }
 }

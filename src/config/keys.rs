@@ -144,6 +144,11 @@ pub(super) const TEXTS: &[Text] = &[
         check: |text| !text.is_empty(),
     },
     Text {
+        key: "demo.enabled",
+        allowed: "auto, on or off",
+        check: |text| matches!(text, "auto" | "on" | "off"),
+    },
+    Text {
         key: "log.format",
         allowed: "text or json",
         check: |text| matches!(text, "text" | "json"),

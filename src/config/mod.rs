@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod aws;
+mod demo;
 pub mod keys;
 pub mod layers;
 pub mod limits;
@@ -20,6 +21,7 @@ mod rooms;
 mod secret;
 
 pub use aws::{Aws, Backend, STS_KEY_LIFETIME};
+pub use demo::{Demo, DemoEnabled};
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
 pub use rights::{Account, Guests, Role};
@@ -78,6 +80,8 @@ pub struct Config {
     pub aws: Aws,
     /// Benchmarks.
     pub bench: Bench,
+    /// The demos.
+    pub demo: Demo,
     /// The log.
     pub log: Log,
 }
@@ -354,6 +358,7 @@ impl Default for Config {
                 stream: "{env}-sqs-browser-event-dispatcher".to_owned(),
                 shards: 1,
             },
+            demo: Demo::default(),
             mqtt: Mqtt::default(),
             guests: Guests::default(),
             roles: Vec::new(),

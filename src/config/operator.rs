@@ -85,7 +85,7 @@ impl Config {
     }
 
     /// A listener that other machines can reach, if there is one.
-    fn exposed(&self) -> Option<String> {
+    pub(super) fn exposed(&self) -> Option<String> {
         let mqtt = self.mqtt.enabled;
         let listeners = [
             ("http.listen", Some(self.http.listen)),

@@ -29,6 +29,8 @@ pub mod json11;
 
 pub mod mqtt;
 
+pub mod pages;
+
 pub mod probes;
 
 pub mod refusal;

@@ -177,6 +177,8 @@ describe("client-sqs across origins", () => {
         ([QueueUrl, ReceiptHandle]) => queue.send(new sqs.DeleteMessageCommand({ QueueUrl, ReceiptHandle })),
         [session.sqsUrl, message.ReceiptHandle],
       );
+      // Without a word of the server Chromium would ask again after 5 s.
+      await opened.waitForTimeout(6000);
       for (let n = 0; n < 3; n++) assert.deepEqual(await receive(opened, session, 0), []);
       const count = (method) => sent.filter((one) => one === method).length;
       assert.equal(count("POST"), 5, `${sent}`);

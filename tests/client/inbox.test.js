@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { NodeSocket } from "../../client/node-socket.js";
 import { freshSession, operator, queued, relayFor, startProxy, startServer, until } from "./setting.js";
 
 let server;
@@ -95,8 +96,10 @@ test("from one transport to the other in mid-conversation: nothing is lost, noth
 
 test("where WebSockets do not get through, the queue is polled", async (t) => {
   const session = await freshSession(server);
+  let open = false;
   class Closed {
-    constructor() {
+    constructor(url, protocol) {
+      if (open) return new NodeSocket(url, protocol);
       setTimeout(() => this.onclose(), 5);
     }
     close() {}
@@ -106,6 +109,12 @@ test("where WebSockets do not get through, the queue is polled", async (t) => {
   assert.equal(relay.transport, "sqs");
   await session.notify({ n: 1 });
   await until(() => got.length === 1);
+  // As soon as they do, MQTT has it again.
+  open = true;
+  await until(() => relay.transport === "mqtt");
+  await session.notify({ n: 2 });
+  await until(() => got.length === 2);
+  assert.deepEqual(numbers(got), [1, 2]);
 });
 
 test("a connection that is cut again and again: half a minute apart for an hour, in quick motion", async (t) => {
@@ -131,6 +140,8 @@ test("a connection that is cut again and again: half a minute apart for an hour,
   for (const state of states) {
     if (state.name === "reconnecting") assert.ok(state.nextInMs <= 20_000 && state.reason, JSON.stringify(state));
   }
+  // A confirmation that was cut off is made up for when the message comes again.
+  await until(async () => (relay.retry(), (await queued(server, relay.session.sqsUrl)) === 0));
   relay.close();
   const late = relayFor(t, session);
   await late.relay.connect();

@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openEnvelope } from "../../client/envelope.js";
+import { MqttConnection } from "../../client/mqtt.js";
 import * as packets from "../../client/packets.js";
 import { backoff } from "../../client/reconnect.js";
+import { Room } from "../../client/room.js";
 import { presign, signHeaders } from "../../client/sign.js";
 
 const SESSION = { aesKey: "LkWUsGQKi8E9QoMJEeY1HLL8rdJNJr3fzDp+F9CpkCY=", sessionId: "s" };
@@ -50,6 +52,60 @@ test("packets come out as they went in, however they are cut", () => {
 test("what is no packet is refused", () => {
   const wrong = [[0x20, 0xff, 0xff, 0xff, 0xff], [0x30, 2, 0, 9], [0x90, 3, 0, 1, 1], [0x10, 0], [0x20, 5, 0, 0, 2, 0x7f, 0]];
   for (const bytes of wrong) assert.throws(() => new packets.Decoder().push(new Uint8Array(bytes)), RangeError, `${bytes}`);
+});
+
+test("no more is under way than the server takes at a time", async () => {
+  const sent = [];
+  const socket = { readyState: 1, send: (bytes) => sent.push(bytes), close() {} };
+  const connection = new MqttConnection(socket);
+  const opened = connection.open("c");
+  const arrives = (...bytes) => socket.onmessage({ data: new Uint8Array(bytes).buffer });
+  socket.onopen();
+  // CONNACK with a receive maximum of 2.
+  arrives(0x20, 6, 0, 0, 3, 0x21, 0, 2);
+  await opened;
+  const done = Array.from({ length: 5 }, (_, n) => connection.publish("t", new Uint8Array([n]), { qos: 1 }));
+  const published = () => sent.flatMap((bytes) => (bytes[0] >> 4 === packets.PUBLISH ? new packets.Decoder().push(bytes) : []));
+  assert.deepEqual(published().map(({ payload }) => payload[0]), [0, 1]);
+  for (let n = 0; n < 5; n++) {
+    arrives(0x40, 2, 0, published()[n].id);
+    await done[n];
+    assert.equal(published().length, Math.min(5, n + 3));
+  }
+  connection.close();
+});
+
+test("a room tells each offset once, and asks for what it misses", async () => {
+  const asked = [];
+  const link = {
+    clientId: "me",
+    transport: "mqtt",
+    state: { name: "open" },
+    serverTime: () => 0,
+    subscribe: async (...subscription) => void asked.push(subscription),
+  };
+  const bytes = (text) => new TextEncoder().encode(text);
+  const room = new Room(link, "chat/x", { members: false }, () => {});
+  const heard = [];
+  room.on("message", ({ offset }) => heard.push(offset));
+  const answer = (told) => room.take("recovery", "", { payload: bytes(JSON.stringify({ epoch: "e", ...told })), retain: false, user: [] });
+  const said = (offset) => room.take("said", "", { payload: bytes("1"), retain: false, user: [["epoch", "e"], ["offset", `${offset}`]] });
+  const entered = room.enter();
+  said(4);
+  await null;
+  answer({ recovered: false, reason: "new", replayed: 1, offset: 5 });
+  await entered;
+  room.release();
+  for (const offset of [5, 5, 4, 6]) said(offset);
+  assert.deepEqual(heard, [5, 6], "what came before the answer is in it or does not count");
+  said(9);
+  said(10);
+  assert.deepEqual(asked.at(-1), ["chat/x", 1, [["history-last", "50"], ["since-epoch", "e"], ["since-offset", "6"]]]);
+  answer({ recovered: true, missed: 4, replayed: 4, offset: 10 });
+  for (const offset of [7, 8, 9, 10, 11]) said(offset);
+  assert.deepEqual(heard, [5, 6, 7, 8, 9, 10, 11]);
+  assert.equal(asked.length, 2);
+  await room.leave().catch(() => {});
 });
 
 test("waits are chance, between half a second and a bound that doubles to 20 s", () => {

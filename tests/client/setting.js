@@ -71,10 +71,10 @@ export async function until(is, what = is.toString(), patience = 20_000) {
   }
 }
 
-/** A way to the server that can be cut: `cut` ends all connections, and `closed` refuses new ones. */
+/** A way to the server that can be cut: `cut` ends all connections, `closed` refuses new ones, and with `mute` nothing comes back. */
 export async function startProxy(t, port) {
   const pairs = new Set();
-  const proxy = { closed: false, connections: 0 };
+  const proxy = { closed: false, mute: false, connections: 0 };
   const listener = createServer((near) => {
     proxy.connections++;
     if (proxy.closed) return void near.destroy();
@@ -87,7 +87,7 @@ export async function startProxy(t, port) {
     };
     for (const socket of pair) socket.on("error", end).on("close", end);
     near.pipe(far);
-    far.pipe(near);
+    far.on("data", (data) => proxy.mute || near.write(data));
   });
   await once(listener.listen(0, "127.0.0.1"), "listening");
   proxy.cut = () => [...pairs].forEach((pair) => pair.forEach((socket) => socket.destroy()));

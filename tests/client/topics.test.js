@@ -53,11 +53,29 @@ test("what was sent when the connection was cut is sent again, and heard once", 
   assert.deepEqual(heard.map(({ data }) => data), [...Array(30).keys()]);
 });
 
+test("what the server has, but could not say so, is sent again and heard once", async (t) => {
+  const proxy = await startProxy(t, server.ports.http);
+  const { one, here, heard } = await setting(t, { url: proxy.url });
+  proxy.mute = true;
+  const sent = here.publish("once");
+  await until(() => heard.length === 1);
+  proxy.cut();
+  proxy.mute = false;
+  await until(() => (one.retry(), one.state.name === "open"));
+  await sent;
+  await here.publish("next");
+  await until(() => heard.some(({ data }) => data === "next"));
+  assert.deepEqual(heard.map(({ data }) => data), ["once", "next"]);
+});
+
 test("more at once than the server takes at a time", async (t) => {
-  const { here, heard } = await setting(t, { queueLimit: 1000 });
+  const { one, here, heard } = await setting(t, { queueLimit: 1000 });
+  const states = [];
+  one.on("state", ({ name }) => states.push(name));
   await Promise.all(Array.from({ length: 500 }, (_, n) => here.publish({ n })));
   await until(() => heard.length === 500);
   assert.deepEqual(heard.map(({ data }) => data.n), [...Array(500).keys()]);
+  assert.deepEqual(states, [], "the server had no reason to end the connection");
 });
 
 test("a room that is not granted is refused, and the connection goes on", async (t) => {

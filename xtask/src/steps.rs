@@ -241,6 +241,8 @@ fn deny(env: &Env) -> Result<String> {
 }
 
 fn py(env: &Env) -> Result<String> {
+    // For mosquitto_pub and mosquitto_sub.
+    tools::mosquitto(env)?;
     pytest(env, &python(env, "py", "requirements.txt")?, &[])
 }
 
@@ -277,11 +279,19 @@ fn node(env: &Env) -> Result<String> {
     node_test(env, &folder)
 }
 
-/// Our own client needs nothing but what checks and bundles it.
+/// Our own client needs nothing but what checks and bundles it; the example backends need what their users install.
 fn client(env: &Env) -> Result<String> {
     let folder = env.root.join("tests/client");
     tools::node_modules(env, "client", &folder)?;
-    node_test(env, &folder)
+    tools::node_modules(env, "example-express", &env.root.join("examples/express"))?;
+    let requirements = Path::new("examples/fastapi/requirements.txt");
+    let python = tools::python(env, "examples", requirements)?;
+    build_server(env)?;
+    tools::run(
+        env,
+        node_tests(env, &folder).env("FANFARE_TEST_PYTHON", python),
+    )?;
+    silent()
 }
 
 /// The pages in `tests/browser` use the clients that are installed for `tests/node`.
@@ -302,15 +312,18 @@ fn clients(env: &Env) -> Result<std::path::PathBuf> {
 
 fn node_test(env: &Env, folder: &Path) -> Result<String> {
     build_server(env)?;
-    let mut command = Command::new("node");
-    tools::run(
-        env,
-        command
-            .arg("--test")
-            .current_dir(folder)
-            .env("FANFARE_BIN", env.server()),
-    )?;
+    tools::run(env, &mut node_tests(env, folder))?;
     silent()
+}
+
+/// Runs the tests in a folder of JavaScript.
+fn node_tests(env: &Env, folder: &Path) -> Command {
+    let mut command = Command::new("node");
+    command
+        .arg("--test")
+        .current_dir(folder)
+        .env("FANFARE_BIN", env.server());
+    command
 }
 
 fn build_server(env: &Env) -> Result<()> {

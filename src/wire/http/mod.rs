@@ -11,6 +11,7 @@ use crate::actors::user::UserHistory;
 use crate::auth::Access;
 
 mod answer;
+pub mod demo;
 mod fields;
 pub mod messages;
 pub mod notify;

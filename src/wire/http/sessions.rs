@@ -349,7 +349,7 @@ fn options(call: &Call) -> Result<CreateOptions, Refused> {
     Ok(options)
 }
 
-fn describe(state: &RestState, call: &Call, session: &Session) -> Description {
+pub(super) fn describe(state: &RestState, call: &Call, session: &Session) -> Description {
     let name = session.queue_name.as_str();
     Description {
         account_id: session.key.account.0,

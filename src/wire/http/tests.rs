@@ -451,3 +451,126 @@ async fn limits_are_reached_and_not_passed() {
     check_refused(&given, ("POST", "/create/9/more"), "", 429, "session").await;
     given.ok(("POST", "/create/9/5"), "").await;
 }
+
+/// A request of a page: nobody signs it.
+async fn page(given: &Composed, line: (&str, &str), body: Value) -> (u16, Value) {
+    let headers = [("host".to_owned(), HOST.to_owned())];
+    let body = body.to_string();
+    let answer = given.send(line, &headers, body.as_bytes()).await;
+    (answer.status, answer.json())
+}
+
+#[actix::test]
+async fn whoever_signs_in_to_the_demos_is_who_they_say_and_keeps_the_session() {
+    let given = Composed::tuned(|settings| settings.demo = true);
+    let sign_in = |body| page(&given, ("POST", "/demo/session"), body);
+    let (status, first) = sign_in(json!({"name": " Ada "})).await;
+    assert_eq!(status, 200, "{first}");
+    let ada = &first["session"];
+    assert_eq!(
+        (&ada["name"], &ada["envelope"]),
+        (&json!("Ada"), &json!("gcm"))
+    );
+    assert!(ada["connectToken"].is_string());
+
+    let (_, again) = sign_in(json!({"name": "Ada", "session": ada["sessionId"]})).await;
+    assert_eq!(again["session"]["sqsUrl"], ada["sqsUrl"]);
+    assert_ne!(again["session"]["accessKey"], ada["accessKey"]);
+    let (_, other) = sign_in(json!({"name": "ada"})).await;
+    assert_eq!(other["session"]["userId"], ada["userId"]);
+    assert_ne!(other["session"]["sqsUrl"], ada["sqsUrl"]);
+
+    let theirs = json!({"name": "Bob", "session": ada["sessionId"]});
+    for wrong in [
+        theirs,
+        json!({"name": ""}),
+        json!({}),
+        json!([]),
+        json!({"name": "x", "y": 1}),
+    ] {
+        let (status, refused) = sign_in(wrong.clone()).await;
+        assert_eq!(
+            (status, &refused["code"]),
+            (400, &json!("ValidationException")),
+            "{wrong}"
+        );
+    }
+}
+
+#[actix::test]
+async fn a_direct_message_is_from_whoever_has_the_session() {
+    let given = Composed::tuned(|settings| settings.demo = true);
+    let (_, ada) = page(&given, ("POST", "/demo/session"), json!({"name": "Ada"})).await;
+    let (_, bob) = page(&given, ("POST", "/demo/session"), json!({"name": "Bob"})).await;
+    let ada = &ada["session"]["sessionId"];
+    let notify = |body| page(&given, ("POST", "/demo/notify"), body);
+    let (status, sent) = notify(json!({"session": ada, "to": "bob", "text": "hi"})).await;
+    assert_eq!((status, &sent["sessions"]), (200, &json!(1)), "{sent}");
+    let path = format!("/messages/user/{}", bob["session"]["userId"]);
+    let history = given.ok(("GET", &path), "").await;
+    let message = &history["messages"][0];
+    assert_eq!(
+        (&message["from"], &message["text"]),
+        (&json!("Ada"), &json!("hi"))
+    );
+
+    let text = |length| "é".repeat(length);
+    let most = demo::TEXT_CHARACTERS;
+    let forged = ada.as_str().map(|id| id.replace("demo-", "demo-0"));
+    for wrong in [
+        json!({"session": ada, "to": "bob", "text": ""}),
+        json!({"session": ada, "to": "bob", "text": text(most + 1)}),
+        json!({"session": ada, "to": "", "text": "x"}),
+        json!({"session": forged, "to": "bob", "text": "x"}),
+        json!({"session": "demo-0123456789abcdef0123456789abcdef-416461", "to": "bob", "text": "x"}),
+    ] {
+        let (status, refused) = notify(wrong.clone()).await;
+        assert_eq!(status, 400, "{wrong} {refused}");
+    }
+    let (status, _) = notify(json!({"session": ada, "to": "bob", "text": text(most)})).await;
+    assert_eq!(status, 200);
+}
+
+#[actix::test]
+async fn pages_are_there_with_the_demos_only_and_allow_nothing_foreign() {
+    let given = Composed::tuned(|settings| settings.demo = true);
+    let headers = [("host".to_owned(), HOST.to_owned())];
+    for path in ["/", "/chat", "/game", "/client/fanfare.js", "/favicon.ico"] {
+        let answer = given.send(("GET", path), &headers, b"").await;
+        assert_eq!(answer.status, 200, "{path}");
+        let policy = answer.headers.get("content-security-policy").unwrap();
+        let policy = policy.to_str().unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self'"),
+            "{policy}"
+        );
+        assert!(!policy.contains("unsafe"), "{policy}");
+        let tag = answer.headers.get("etag").unwrap().to_str().unwrap();
+        let again = [
+            headers[0].clone(),
+            ("if-none-match".to_owned(), tag.to_owned()),
+        ];
+        let answer = given.send(("GET", path), &again, b"").await;
+        assert_eq!((answer.status, answer.text.as_str()), (304, ""), "{path}");
+    }
+    for path in [
+        "/chat/nothing.js",
+        "/chat/README.md",
+        "/chat/..%2fCargo.toml",
+        "/site/../Cargo.toml",
+    ] {
+        assert_eq!(
+            given.send(("GET", path), &headers, b"").await.status,
+            404,
+            "{path}"
+        );
+    }
+    let without = Composed::tuned(|settings| settings.demo = false);
+    for line in [("GET", "/"), ("GET", "/chat"), ("POST", "/demo/session")] {
+        assert_eq!(
+            without.send(line, &headers, b"").await.status,
+            404,
+            "{line:?}"
+        );
+    }
+}
