@@ -311,6 +311,7 @@ impl Core {
             let data = Arc::new(self.iot_data_state(plane, parts));
             door = plane.serve(door, parts);
             door = door.rest("iot", "iotdata", &data, iot::data::DATA_ROUTES);
+            door = door.rest("rooms", "execute-api", &data, iot::data::ROOM_ROUTES);
         }
         if settings.demo {
             let demo = Arc::new(self.demo_state(settings));
@@ -385,6 +386,7 @@ impl Core {
             authenticator: self.authenticator.clone(),
             clock: self.clock,
             max_payload_bytes: parts.max_payload_bytes(),
+            max_client_id_bytes: parts.links.max_client_id_bytes,
         }
     }
 

@@ -37,7 +37,7 @@ impl MqttParts {
         mqtt.enabled.then(|| Self {
             listen: mqtt.listen,
             origins: Origins::of(&mqtt.allowed_origins),
-            topics: topics(mqtt),
+            topics: topics(mqtt, &config.rooms),
             links: links(mqtt),
             transports: TransportOptions {
                 max_connections: mqtt.max_connections,
@@ -60,7 +60,7 @@ impl MqttParts {
     }
 }
 
-fn topics(mqtt: &config::Mqtt) -> TopicSettings {
+fn topics(mqtt: &config::Mqtt, rooms: &[config::Room]) -> TopicSettings {
     TopicSettings {
         queue_limit: mqtt.queue_limit,
         max_durable_sessions: mqtt.max_durable_sessions,
@@ -79,6 +79,8 @@ fn topics(mqtt: &config::Mqtt) -> TopicSettings {
             config::MqttProfile::Aws => Hash::WithoutParent,
         },
         lifecycle_events: mqtt.lifecycle_events,
+        // A filter that is none was refused with the configuration.
+        rooms: rooms.iter().filter_map(config::Room::rule).collect(),
     }
 }
 
@@ -121,6 +123,7 @@ impl Plane {
         let topics = Topics::open(
             TopicParts {
                 store: store.clone(),
+                histories: store.clone(),
                 rights: Arc::new(Rights(authenticator.clone())),
                 queues: queues.clone(),
                 catalog: store.clone(),

@@ -24,6 +24,7 @@ use crate::domain::{
 pub mod aws;
 pub mod embedded;
 pub mod plane;
+pub mod rooms;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topics;

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use super::Commit;
+use super::rooms::Append;
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication, QoS};
+use crate::domain::room::Mark;
 use crate::domain::{Seq, StoreError, Timestamp};
 
 #[cfg(test)]
@@ -34,7 +36,8 @@ pub trait TopicStore: Send + Sync + 'static {
 
     /// Stores a publication, once, for everyone who must have it: in one commit, it is in each recipient's queue, it
     /// is (or, with an empty payload, is no longer) its topic's retained message if `retain` says so, and the
-    /// publisher's packet id is remembered. If there are recipients and none of them has room, nothing of that happens.
+    /// publisher's packet id is remembered. If there are recipients and none of them has room, nothing of that
+    /// happens, unless it is for a history, which has room.
     fn publish(&self, publish: DurablePublish) -> Commit<Placed>;
 
     /// Messages in a session's queue after `after`, ascending, at most `limit`, expired ones left out unless they were
@@ -80,6 +83,9 @@ pub struct DurablePublish {
     pub retain: bool,
     /// QoS 2: the publisher's durable session and the packet id to remember.
     pub from: Option<(ClientNo, u16)>,
+    /// For its room's history: it gets the next offset there. What is in queues, and what is retained, has the
+    /// [`Mark`] among its properties ([`Publication::marked`]); the history itself does not.
+    pub history: Option<Append>,
 }
 
 /// A session that a publication is for.
@@ -105,6 +111,8 @@ pub struct Placed {
     /// Whether the publisher's packet id was remembered already: the publication is where it was put then, and was not
     /// put there again.
     pub repeated: bool,
+    /// Its place in its room's history, if it was to have one.
+    pub mark: Option<Mark>,
     /// If it became, or removed, its topic's retained message: its place among those that did, in the order of commits.
     pub retained: Option<Seq>,
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use figment::value::Value;
 
-use super::{Account, Role, limits};
+use super::{Account, Role, Room, limits, rooms};
 
 /// A key's value must pass the check; the words say what passes.
 pub(super) struct Text {
@@ -200,6 +200,14 @@ pub(super) const LISTS: &[List] = &[
                     .iter()
                     .all(|account| is_name(&account.username, 128, ".@-_"))
             })
+        },
+    },
+    List {
+        key: "rooms",
+        allowed: rooms::ALLOWED,
+        check: |value| {
+            let rules = value.deserialize::<Vec<Room>>();
+            rules.is_ok_and(|rules| rooms::are_allowed(&rules))
         },
     },
 ];

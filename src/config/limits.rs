@@ -198,20 +198,15 @@ const _: () = assert!(STORED_PUBLICATION_BYTES < STORED_CLIENT_BYTES);
 /// looked up.
 pub mod http {
     use std::time::Duration;
-
     /// Bytes of names and values of all headers together; beyond: 431.
     pub const HEADER_BYTES: usize = 16 * 1024;
-
     /// Number of headers; beyond: 431.
     pub const HEADERS: usize = 100;
-
     /// Bytes of a REST route's query; beyond: 414. RPC wires may carry a whole call in the query.
     pub const REST_QUERY_BYTES: usize = 8 * 1024;
-
     /// Bytes of a REST route's body, or of a request's that no wire claims; beyond: 413. This is the default of
     /// `http.body_limit_bytes`.
     pub const REST_BODY_BYTES: usize = 2 * 1024 * 1024;
-
     /// How long a body may take to arrive; beyond: 408. This is the default of `http.body_timeout`.
     pub const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -221,50 +216,35 @@ pub mod http {
 /// MQTT connections, below MQTT. All of it ours, and per connection unless it says otherwise.
 pub mod links {
     use std::time::Duration;
-
     /// How exact times are: alarms, silence and closing are looked at this often.
     pub const TICK: Duration = Duration::from_millis(500);
-
     /// How long a connection that is being closed may take to take the last bytes and to close its side; then it is cut.
     pub const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
-
     /// A worker's read buffer, in bytes.
     pub const READ_BYTES: usize = 64 * 1024;
-
     /// Bytes read in one turn; then the other connections of the worker have theirs. What one turn brings goes out in one
     /// write to each subscriber, so more would only be held back there.
     pub const TURN_BYTES: usize = 64 * 1024;
-
     /// Read at a time from a WebSocket, in bytes, since the decoder's buffer keeps its size.
     pub const CHUNK_BYTES: usize = 16 * 1024;
-
     /// What a worker keeps of one turn for several connections at once, in bytes; beyond it, each has its own copy.
     pub const TURN_LOG_BYTES: usize = 1 << 20;
-
     /// A client that does not read is read until its answers are this many bytes, and then not any more.
     pub const READ_ON_BYTES: usize = 64 * 1024;
-
     /// From this length on, packets for several clients are shared instead of copied.
     pub const SHARED_BYTES: usize = 2 * 1024;
-
     /// A buffer for outgoing packets begins with this many bytes.
     pub const BUFFER_BYTES: usize = 512;
-
     /// Spare buffers that a worker keeps, in bytes.
     pub const SPARE_BYTES: usize = 1 << 20;
-
     /// Entries that the list of connections to be written keeps room for, per worker.
     pub const DIRTY_KEPT: usize = 16 * 1024;
-
     /// Pieces in one write.
     pub const WRITE_PARTS: usize = 64;
-
     /// Frames of one WebSocket message; beyond it the connection is closed with 1009.
     pub const FRAGMENTS: u32 = 1024;
-
     /// WebSocket frames without data, pings among them, in [`CHEAP_PERIOD`]; then the connection is closed with 1008.
     pub const CHEAP_FRAMES: u32 = 200;
-
     /// See [`CHEAP_FRAMES`].
     pub const CHEAP_PERIOD: Duration = Duration::from_secs(10);
 }
@@ -273,16 +253,12 @@ pub mod links {
 pub mod kinesis {
     /// Bytes of one record's data and key.
     pub const RECORD_BYTES: usize = 1024 * 1024;
-
     /// Bytes of the data and keys of one call.
     pub const CALL_BYTES: usize = 10 * 1024 * 1024;
-
     /// Records of one call.
     pub const CALL_RECORDS: usize = 500;
-
     /// Characters of a partition key.
     pub const PARTITION_KEY_CHARS: usize = 256;
-
     /// Ours: bytes of a body. 10 MiB of records in base 64, and room for the JSON around them; beyond: 413.
     pub const BODY_BYTES: usize = 16 * 1024 * 1024;
 
@@ -293,10 +269,8 @@ pub mod kinesis {
 pub mod cognito {
     /// Logins of one `GetCredentialsForIdentity`.
     pub const LOGINS: usize = 10;
-
     /// Identities that one `DeleteIdentities` names.
     pub const IDENTITIES: usize = 60;
-
     /// Ours: bytes of a body. Ten login tokens of 50,000 characters, the most that AWS takes, fit; beyond: 413.
     pub const BODY_BYTES: usize = 1024 * 1024;
 }
@@ -305,16 +279,12 @@ pub mod cognito {
 pub mod iot {
     /// Retained messages that one answer lists, and what it lists unless `maxResults` says less; more is refused (400).
     pub const RETAINED_RESULTS: usize = 200;
-
     /// Subscriptions of a client that one answer lists at most; more is refused (400).
     pub const SUBSCRIPTION_RESULTS: usize = 200;
-
     /// What it lists unless `maxResults` says otherwise, as AWS IoT does.
     pub const SUBSCRIPTION_RESULTS_DEFAULT: usize = 20;
-
     /// Seconds that a client may take to confirm a direct message, at most; more is refused (400).
     pub const CONFIRMATION_S: usize = 15;
-
     /// The same unless `timeout` says otherwise. After it: 504.
     pub const CONFIRMATION_DEFAULT_S: usize = 5;
 
@@ -326,13 +296,10 @@ pub mod iot {
 pub mod mqtt {
     /// Bytes of a text, or of binary data, in a packet: what MQTT's two-byte length can carry. Beyond it 400 over HTTP.
     pub const TEXT_BYTES: usize = 65_535;
-
     /// Bytes of a packet whose sender is not authenticated (RELIABILITY 5); beyond: 0x95 and the connection ends.
     pub const PRE_AUTH_BYTES: usize = 4096;
-
     /// User properties of one packet, or of its will; beyond: 0x95 and the connection ends.
     pub const USER_PROPERTIES: usize = 100;
-
     /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE; beyond: 0x97 and the connection ends.
     pub const PACKET_FILTERS: usize = 512;
 }
@@ -342,74 +309,51 @@ pub mod mqtt {
 pub mod sqs {
     /// Entries in a batch.
     pub const BATCH_ENTRIES: usize = 10;
-
     /// Characters in the id of a batch entry.
     pub const BATCH_ID_CHARS: usize = 80;
-
     /// Bytes in a message with its attributes, unless the queue's `MaximumMessageSize` is less, and in all
     /// messages of a batch together.
     pub const MESSAGE_BYTES: usize = super::SQS_MESSAGE_BYTES;
-
     /// Attributes of a message.
     pub const MESSAGE_ATTRIBUTES: usize = 10;
-
     /// Characters in a message attribute's name, and in its type.
     pub const ATTRIBUTE_NAME_CHARS: usize = 256;
-
     /// Characters in `MessageGroupId`, `MessageDeduplicationId` and `ReceiveRequestAttemptId`.
     pub const TOKEN_CHARS: usize = 128;
-
     /// Messages in one receive.
     pub const RECEIVE_MESSAGES: i64 = 10;
-
     /// Longest long poll, in seconds.
     pub const WAIT_SECONDS: i64 = 20;
-
     /// Longest visibility time-out, in seconds.
     pub const VISIBILITY_SECONDS: i64 = 43_200;
-
     /// Longest delay, in seconds.
     pub const DELAY_SECONDS: i64 = 900;
-
     /// Queues in one page of a list, and when no page size is asked for.
     pub const LIST_RESULTS: usize = 1_000;
-
     /// Move tasks in one list.
     pub const MOVE_TASKS: i64 = 10;
-
     /// Messages per second of a move task.
     pub const MOVE_RATE: i64 = 500;
-
     /// Tags of a queue.
     pub const TAGS: usize = 50;
-
     /// Characters in a tag's key.
     pub const TAG_KEY_CHARS: usize = 128;
-
     /// Characters in a tag's value.
     pub const TAG_VALUE_CHARS: usize = 256;
-
     /// Statements that `AddPermission` puts in a policy, and actions in one of them.
     pub const POLICY_ACTIONS: usize = 7;
-
     /// Statements in a policy that `AddPermission` may extend.
     pub const POLICY_STATEMENTS: usize = 20;
-
     /// Characters in a permission's label.
     pub const LABEL_CHARS: usize = 80;
-
     /// Bytes in a `Policy`.
     pub const POLICY_BYTES: usize = 8_192;
-
     /// Queues that `RedriveAllowPolicy` may name.
     pub const REDRIVE_SOURCES: usize = 10;
-
     /// Ours: a request's body. Escaped in JSON or percent-encoded, text of the largest message grows threefold.
     pub const BODY_BYTES: usize = 4 * MESSAGE_BYTES;
-
     /// Ours: parameters in a Query request. The largest batch with all attributes has about 550.
     pub const QUERY_PARAMETERS: usize = 2_048;
-
     /// Ours: segments in the name of a Query parameter. The longest known name has six.
     pub const QUERY_NAME_SEGMENTS: usize = 8;
 
@@ -419,50 +363,35 @@ pub mod sqs {
 /// Policies, and the keys and tokens that carry them. All of it ours but for what is said.
 pub mod policy {
     use std::time::Duration;
-
     /// Bytes of a policy in the configuration. Beyond it the configuration is refused.
     pub const CONFIGURED_BYTES: usize = 8 * 1024;
-
     /// Bytes of a session policy (STS's own limit). Beyond it `PackedPolicyTooLarge`.
     pub const SESSION_BYTES: usize = 2048;
-
     /// Statements of one policy. Beyond it it is malformed.
     pub const STATEMENTS: usize = 100;
-
     /// Values of an `Action`, `Resource` or condition. Beyond it the policy is malformed.
     pub const VALUES: usize = 100;
-
     /// Bytes of a session token that carries its own claims. Beyond it `PackedPolicyTooLarge`.
     pub const TOKEN_BYTES: usize = 4096;
-
     /// Topic patterns that `?topic=` of `/iot/keys` names, and the bytes of each. Beyond it 400.
     pub const NARROWED_TOPICS: usize = 10;
-
     /// Bytes of one of [`NARROWED_TOPICS`] (AWS IoT's topic length).
     pub const TOPIC_BYTES: usize = 256;
-
     /// How long a guest's keys live (Cognito's own).
     pub const GUEST_LIFE: Duration = Duration::from_secs(3600);
-
     /// How long a connect token lives.
     pub const CONNECT_TOKEN_LIFE: Duration = Duration::from_secs(60);
-
     /// Roles, and MQTT accounts, in the configuration. Beyond it the configuration is refused.
     pub const ENTRIES: usize = 10_000;
-
     /// Addresses and names whose rate is watched at a time, about 100 bytes each. Of more, the one that was heard of
     /// longest ago is forgotten.
     pub const WATCHED: usize = 16 * 1024;
-
     /// Password hashes computed at a time; each takes a thread and 19 MiB. More wait.
     pub const PARALLEL_HASHES: usize = 2;
-
     /// Passwords waiting to be checked. Beyond it a login is refused as busy.
     pub const WAITING_HASHES: usize = 256;
-
     /// Failed logins of one address with one name: so many at once, then one every [`LOGIN_PAUSE`].
     pub const LOGIN_FAILURES: u32 = 10;
-
     /// See [`LOGIN_FAILURES`].
     pub const LOGIN_PAUSE: Duration = Duration::from_secs(6);
 }
@@ -471,20 +400,15 @@ pub mod policy {
 pub mod aws {
     /// Messages of one `SendMessageBatch` (SQS's own); more wait for the next, as do those beyond its 1 MiB.
     pub const SEND_BATCH: usize = 10;
-
     /// Rows of one `BatchWriteItem` (DynamoDB's own); more wait for the next.
     pub const WRITE_BATCH: usize = 25;
-
     /// Bytes of one `BatchWriteItem` as we count them: DynamoDB's limit is 16 MiB of what is sent.
     pub const WRITE_BATCH_BYTES: usize = 4 << 20;
-
     /// Bytes of a message that history keeps (DynamoDB's 400 KB a row, less what we add). Beyond it 413.
     pub const HISTORY_TEXT_BYTES: usize = 390_000;
-
     /// Sessions whose envelope counters this node has on lease, about 500 bytes each. Beyond it those of sessions that
     /// nothing is sent to at the moment are given up, which costs them a write when something is.
     pub const LEASED_SESSIONS: usize = 100_000;
-
     /// How often a change is tried anew when another node changed the same session first. Beyond it 429.
     pub const CHANGE_TRIES: usize = 10;
 }
@@ -493,7 +417,44 @@ pub mod aws {
 pub mod sts {
     /// Ours: bytes of a body. A session policy with every character percent-encoded fits; beyond: 413.
     pub const BODY_BYTES: usize = 64 * 1024;
-
     /// Ours: parameters of a request. `AssumeRole` with everything has about 200.
     pub const PARAMETERS: usize = 256;
+}
+
+/// Rooms. All of it ours.
+pub mod rooms {
+    use std::time::Duration;
+    /// Rules; more stop the start.
+    pub const RULES: usize = 32;
+    /// Members of one room; joining beyond it is refused (0x97).
+    pub const MEMBERS: usize = 100_000;
+    /// Rooms that one connection may be a member of; joining beyond it is refused (0x97).
+    pub const JOINED: usize = 64;
+    /// Bytes of a member's data; beyond it joining is refused (0x99).
+    pub const DATA_BYTES: usize = 1024;
+    /// Bytes of one value; beyond it it is refused (0x97).
+    pub const VALUE_BYTES: usize = 4096;
+    /// Values of one member; more are refused (0x97).
+    pub const VALUES: usize = 16;
+    /// Bytes of all values of one room; beyond it they are refused (0x97).
+    pub const ALL_VALUES_BYTES: usize = 4 << 20;
+    /// How long after a message about members the next one may come.
+    pub const CHANGES_PAUSE: Duration = Duration::from_millis(100);
+    /// The same for a message that only has their number.
+    pub const COUNTS_PAUSE: Duration = Duration::from_secs(1);
+    /// Publications that one recovery sends; of more it is refused as too many.
+    pub const REPLAYED: u64 = 1000;
+    /// Rooms on disk; more get no history, and publications there are refused (0x97).
+    pub const HISTORIES: usize = 100_000;
+    /// Rooms in memory; more are refused (0x97).
+    pub const OPEN: usize = 100_000;
+    /// How long a room in which nothing happens stays in memory.
+    pub const IDLE: Duration = Duration::from_secs(60);
+    /// Messages on a page of history.
+    pub const PAGE: usize = 100;
+    /// Messages on a page of history unless it is said.
+    pub const PAGE_DEFAULT: usize = 50;
+    /// Bytes of a page of history, and of one part of a list of members or values; the next page or part goes on. One entry may be
+    /// longer.
+    pub const PART_BYTES: usize = 64 << 10;
 }

@@ -17,6 +17,7 @@ pub mod layers;
 pub mod limits;
 mod operator;
 mod rights;
+mod rooms;
 mod secret;
 
 pub use aws::{Aws, Backend, STS_KEY_LIFETIME};
@@ -24,6 +25,7 @@ pub use demo::{Demo, DemoEnabled};
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
 pub use rights::{Account, Guests, Role};
+pub use rooms::Room;
 pub use secret::Secret;
 
 /// Everything that can be set.
@@ -72,6 +74,8 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// Accounts for MQTT's user name and password.
     pub accounts: Vec<Account>,
+    /// Which topics are rooms.
+    pub rooms: Vec<Room>,
     /// The `aws` backend.
     pub aws: Aws,
     /// Benchmarks.
@@ -359,6 +363,7 @@ impl Default for Config {
             guests: Guests::default(),
             roles: Vec::new(),
             accounts: Vec::new(),
+            rooms: Room::defaults(),
             aws: Aws::default(),
             bench: Bench { enabled: false },
             log: Log::default(),

@@ -7,6 +7,7 @@ pub mod message;
 pub mod policy;
 pub mod publication;
 pub mod queue;
+pub mod room;
 pub mod session;
 pub mod target;
 pub mod time;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::room::Mark;
 use super::time::Timestamp;
 use super::topic::{TopicFilter, TopicName};
 
@@ -38,6 +39,30 @@ pub struct Publication {
     pub expires: Option<Timestamp>,
     /// Who published it; `None` for the server itself.
     pub publisher: Option<Publisher>,
+}
+
+/// User properties that only the server gives to what is published in a room.
+pub const ROOM_PROPERTIES: [&str; 4] = ["epoch", "offset", "ts", "member"];
+
+impl Publication {
+    /// As a room's members get it: who said it is among its user properties, and where in the history it is, if there is
+    /// a mark. What the publisher called so is not.
+    #[must_use]
+    pub fn marked(mut self, mark: Option<Mark>) -> Self {
+        let properties = self.properties.get_or_insert_default();
+        let user = &mut properties.user;
+        user.retain(|(name, _)| !ROOM_PROPERTIES.contains(&&**name));
+        if let Some(Mark { place, at }) = mark {
+            user.push(("epoch".into(), place.epoch.to_string().into()));
+            user.push(("offset".into(), place.offset.to_string().into()));
+            user.push(("ts".into(), at.millis().to_string().into()));
+        }
+        let publisher = self.publisher.as_ref();
+        if let Some(member) = publisher.and_then(|publisher| publisher.client.as_ref()) {
+            user.push(("member".into(), member.as_str().into()));
+        }
+        self
+    }
 }
 
 /// Who published a message.

@@ -140,6 +140,23 @@ const ALL: &[(&str, Kind, &str)] = &[
         Counter,
         "Bytes written to MQTT connections",
     ),
+    ("fanfare_rooms", Gauge, "Rooms in memory"),
+    ("fanfare_room_members", Gauge, "Members of all rooms"),
+    (
+        "fanfare_room_publications_total",
+        Counter,
+        "Publications taken for a room's history",
+    ),
+    (
+        "fanfare_room_recoveries_total",
+        Counter,
+        "Subscriptions that asked for what they missed, by whether they got all of it",
+    ),
+    (
+        "fanfare_store_rooms",
+        Gauge,
+        "Rooms with a history on disk, as of the last sweep",
+    ),
     ("fanfare_process_open_fds", Gauge, "Open file descriptors"),
     ("fanfare_process_resident_bytes", Gauge, "Resident memory"),
     ("fanfare_queue_active_actors", Gauge, "Queues in memory"),

@@ -49,6 +49,7 @@ pub struct Setup {
     anonymous: String,
     mqtt: String,
     accounts: Vec<(String, String)>,
+    rooms: String,
 }
 
 impl Setup {
@@ -57,6 +58,7 @@ impl Setup {
             anonymous: EVERYTHING.to_owned(),
             mqtt: String::new(),
             accounts: Vec::new(),
+            rooms: String::new(),
         }
     }
 
@@ -78,6 +80,12 @@ impl Setup {
         self
     }
 
+    /// Rooms instead of those that there are by default.
+    pub fn room(mut self, filter: &str, settings: &str) -> Self {
+        writeln!(self.rooms, "[[rooms]]\nfilter = \"{filter}\"\n{settings}").unwrap();
+        self
+    }
+
     fn text(&self) -> String {
         let mut text = format!(
             "[http]\nworkers = 2\n[mqtt]\n{}[guests]\nanonymous_policy = '''{}'''\n",
@@ -90,7 +98,7 @@ impl Setup {
             )
             .unwrap();
         }
-        text
+        text + &self.rooms
     }
 
     pub fn start(self) -> Broker {

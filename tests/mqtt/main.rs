@@ -18,6 +18,7 @@ mod differential;
 mod floods;
 mod limits;
 mod publish;
+mod rooms;
 mod sessions;
 mod statements;
 mod subscribe;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use actix::{Actor, Context, Handler, MessageResult};
 
 use super::fan::About;
-use super::messages::{Ask, Deliver, End, ListSubscriptions, Parcel};
+use super::messages::{Ask, Deliver, End, InRoom, ListSubscriptions, Parcel};
 use super::shard::Shard;
 use crate::config::limits;
 use crate::domain::publication::Subscription;
@@ -24,7 +24,7 @@ impl TopicActor {
 
     /// Does something with the shard. A panic ends that and nothing else: the connections of a whole worker must not
     /// lose their topics because of one message.
-    fn contained<T>(&self, work: impl FnOnce(&Shard) -> T) -> Option<T> {
+    fn contained<T>(&self, work: impl FnOnce(&Rc<Shard>) -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(|| work(&self.shard)));
         if done.is_err() {
             metrics::counter!("fanfare_actor_panics_total", "actor" => "topic").increment(1);
@@ -58,7 +58,18 @@ impl Handler<Parcel> for TopicActor {
             Parcel::Hand(hand) => {
                 self.contained(|shard| shard.hand(hand));
             }
+            Parcel::Begin(begin) => {
+                self.contained(|shard| shard.begin(begin));
+            }
         }
+    }
+}
+
+impl Handler<InRoom> for TopicActor {
+    type Result = ();
+
+    fn handle(&mut self, InRoom { topics, room, ask }: InRoom, _: &mut Self::Context) {
+        self.contained(|shard| topics.in_room(shard, room, ask));
     }
 }
 

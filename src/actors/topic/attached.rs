@@ -1,7 +1,7 @@
 //! A connection's hold on the topics: it publishes, subscribes and leaves by it.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::{Topics, lifecycle};
 use crate::backends::Commit;
 use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{ClientId, Publication, Will};
-use crate::domain::topic::TopicFilter;
+use crate::domain::topic::{TopicFilter, TopicName};
 
 /// See the module. Dropping it without [`Attached::detach`] is a connection that ended without goodbye.
 pub struct Attached {
@@ -30,13 +30,21 @@ pub struct Attached {
     pub(super) subscriber: Rc<Subscriber>,
     principal: Arc<str>,
     pub(super) session_identifier: Uuid,
-    // Boxed, as most have none.
-    will: Cell<Option<Box<Will>>>,
+    // Boxed, as most have neither.
+    seldom: Cell<Option<Box<Seldom>>>,
     /// Readers of session queues, by the filter that asked for them.
     pub(super) inboxes: RefCell<BTreeMap<TopicFilter, Inbox>>,
     /// What it has published and nobody has yet.
     order: LazyOrder,
     is_detached: Cell<bool>,
+}
+
+/// What few connections have.
+#[derive(Default)]
+pub(super) struct Seldom {
+    will: Option<Will>,
+    /// Rooms that it is a member of.
+    pub(super) joined: BTreeSet<TopicName>,
 }
 
 /// How a connection ends.
@@ -84,13 +92,19 @@ impl Attached {
         principal: Arc<str>,
         will: Option<Will>,
     ) -> Self {
+        let seldom = will.map(|will| {
+            Box::new(Seldom {
+                will: Some(will),
+                joined: BTreeSet::new(),
+            })
+        });
         Self {
             topics,
             shard,
             subscriber,
             principal,
             session_identifier: Uuid::new_v4(),
-            will: Cell::new(will.map(Box::new)),
+            seldom: Cell::new(seldom),
             inboxes: RefCell::default(),
             order: LazyOrder::default(),
             is_detached: Cell::new(false),
@@ -127,12 +141,17 @@ impl Attached {
         self.is_detached.get()
     }
 
+    pub(super) fn with_seldom<R>(&self, look: impl FnOnce(&mut Seldom) -> R) -> R {
+        let mut seldom = self.seldom.take().unwrap_or_default();
+        let result = look(&mut seldom);
+        let is_empty = seldom.will.is_none() && seldom.joined.is_empty();
+        self.seldom.set((!is_empty).then_some(seldom));
+        result
+    }
+
     /// Whether something is published when the connection ends without goodbye.
     pub fn has_will(&self) -> bool {
-        let will = self.will.take();
-        let is_some = will.is_some();
-        self.will.set(will);
-        is_some
+        self.with_seldom(|seldom| seldom.will.is_some())
     }
 
     /// Whether the client might connect as it is, with what it may do now.
@@ -149,6 +168,9 @@ impl Attached {
     /// Publishes. With QoS 2, `packet_id` is remembered in the same commit if the session is durable, so that the
     /// message is not published twice, whatever crashes.
     pub fn publish(&self, publication: Publication, packet_id: Option<u16>) -> Publishing {
+        if let Some(beside) = self.publish_beside(&publication) {
+            return beside;
+        }
         let from = self
             .durable()
             .zip(packet_id)
@@ -178,6 +200,7 @@ impl Attached {
             outgoing.end();
         }
         self.inboxes.borrow_mut().clear();
+        self.lose_rooms();
         let subscriptions = self.subscriber.subscriptions();
         self.shard.detach(key);
         self.topics.inner.clients.leave(id, &handle, key);
@@ -192,10 +215,10 @@ impl Attached {
                 self.topics.inner.groups.leave(filter, id);
             }
         }
-        let will = self.will.take();
+        let will = self.with_seldom(|seldom| seldom.will.take());
         let will = will.filter(|_| leaving.will == WillFate::Publish);
         let will = will.map(|will| PendingWill {
-            will: *will,
+            will,
             access: Some(self.access().clone()),
         });
         match self.durable() {

@@ -7,8 +7,10 @@ use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::backends::Commit;
+use crate::backends::rooms::{Append, Head, RoomStore, Said};
 use crate::backends::topics::{DurablePublish, Placed, Queued, Recipient, TopicStore};
 use crate::domain::publication::{ClientNo, ClientRecord, Ordinal, Publication};
+use crate::domain::room::{Epoch, Mark, Place};
 use crate::domain::topic::TopicName;
 use crate::domain::{Seq, StoreError, Timestamp};
 
@@ -36,6 +38,7 @@ struct Rows {
     last_ordinal: BTreeMap<ClientNo, u64>,
     queued: BTreeMap<(ClientNo, Ordinal), Queued>,
     packet_ids: BTreeSet<(ClientNo, u16)>,
+    rooms: BTreeMap<TopicName, (Epoch, u64, BTreeMap<u64, Said>)>,
     retained: BTreeMap<TopicName, Arc<Publication>>,
 }
 
@@ -94,7 +97,31 @@ impl Rows {
         self.clients.contains_key(&to.client) && (depth.count() as u64) < to.limit
     }
 
-    fn publish(&mut self, publish: DurablePublish) -> Placed {
+    fn append(&mut self, publication: &Publication, append: &Append) -> Mark {
+        let fresh = || (append.epoch, 0, BTreeMap::new());
+        let room = self.rooms.entry(publication.topic.clone());
+        let (epoch, last, said) = room.or_insert_with(fresh);
+        *last += 1;
+        let one = Said {
+            offset: *last,
+            at: append.at,
+            publication: publication.clone(),
+        };
+        said.insert(*last, one);
+        while said.len() as u64 > append.keep.messages {
+            said.pop_first();
+        }
+        let place = Place {
+            epoch: *epoch,
+            offset: *last,
+        };
+        Mark {
+            place,
+            at: append.at,
+        }
+    }
+
+    fn publish(&mut self, mut publish: DurablePublish) -> Placed {
         if publish
             .from
             .is_some_and(|from| self.packet_ids.contains(&from))
@@ -104,13 +131,20 @@ impl Rows {
                 ..Placed::default()
             };
         }
-        if !publish.to.is_empty() && !publish.to.iter().any(|to| self.has_room(to)) {
+        let is_nowhere = !publish.to.is_empty() && !publish.to.iter().any(|to| self.has_room(to));
+        if is_nowhere && publish.history.is_none() {
             return Placed {
                 places: vec![None; publish.to.len()],
                 ..Placed::default()
             };
         }
         self.packet_ids.extend(publish.from);
+        let history = publish.history.take();
+        let mark = history.map(|append| self.append(&publish.publication, &append));
+        if mark.is_some() {
+            let marked = (*publish.publication).clone().marked(mark);
+            publish.publication = Arc::new(marked);
+        }
         let publication = &publish.publication;
         let retained = publish.retain.then(|| {
             self.last_retained += 1;
@@ -146,8 +180,33 @@ impl Rows {
         Placed {
             places: places.collect(),
             repeated: false,
+            mark,
             retained,
         }
+    }
+}
+
+impl RoomStore for Memory {
+    fn head(&self, room: &TopicName) -> Result<Option<Head>, StoreError> {
+        let rows = self.rows.lock().unwrap();
+        Ok(rows.rooms.get(room).map(|(epoch, last, said)| Head {
+            epoch: *epoch,
+            first: said.keys().next().map_or(last + 1, |first| *first),
+            last: *last,
+        }))
+    }
+
+    fn said(
+        &self,
+        room: &TopicName,
+        from: u64,
+        limit: usize,
+        _: Timestamp,
+    ) -> Result<Vec<Said>, StoreError> {
+        let rows = self.rows.lock().unwrap();
+        let said = rows.rooms.get(room).map(|(_, _, said)| said);
+        let said = said.into_iter().flat_map(|said| said.range(from..));
+        Ok(said.take(limit).map(|(_, said)| said.clone()).collect())
     }
 }
 

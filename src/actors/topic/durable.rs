@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use dashmap::DashMap;
 
-use super::shard::{Key, Merged, Options, ShardHandle, is_from};
+use super::shard::{Key, ShardHandle};
+use super::target::{Merged, Options, is_from};
 use super::ticks::{Tick, Ticks};
 use super::trie::Trie;
 use crate::backends::topics::Recipient;

@@ -109,6 +109,13 @@ pub trait Link {
     /// A publication for this client. With an ordinal, it is the newest in the durable session's queue.
     fn deliver(&self, delivery: &Delivery);
 
+    /// Publications that the client asked for at once: none may be dropped, and what comes live goes after them.
+    fn replay(&self, deliveries: Vec<Delivery>) {
+        deliveries
+            .iter()
+            .for_each(|delivery| self.deliver(delivery));
+    }
+
     /// The connection ends: the link says so to the client, and detaches before it returns.
     fn close(&self, why: Closing);
 

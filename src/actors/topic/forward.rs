@@ -36,12 +36,13 @@ impl Backlog {
         let (parcel, unpromised) = parcel.promised();
         count_dropped("worker mailbox full", unpromised);
         let Some(parcel) = parcel else { return };
-        let bytes = parcel.bytes();
-        if !parcel.is_stored() && self.bytes + bytes > limits::FORWARD_BACKLOG_BYTES {
+        let is_full = self.bytes + parcel.bytes() > limits::FORWARD_BACKLOG_BYTES;
+        if is_full && !parcel.must_arrive() {
             count_dropped("worker backlog full", parcel.len());
             return;
         }
-        self.bytes += bytes;
+        let parcel = if is_full { parcel.lightened() } else { parcel };
+        self.bytes += parcel.bytes();
         self.parcels.push_back(parcel);
     }
 
@@ -76,7 +77,7 @@ impl Shard {
         }
     }
 
-    fn send_outgoing(self: &Rc<Self>, shards: &[ShardHandle]) {
+    pub(super) fn send_outgoing(self: &Rc<Self>, shards: &[ShardHandle]) {
         let fans = self.forwarder.outgoing.take();
         for other in shards.iter().filter(|other| !other.is_of(self)) {
             if other.has_subscriptions() {
@@ -126,7 +127,9 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::publication;
+    use super::super::messages::Begin;
+    use super::super::shard::Key;
+    use super::super::testing::{publication, subscription};
     use super::*;
     use crate::domain::publication::QoS;
 
@@ -153,6 +156,26 @@ mod tests {
         assert!(backlog.pop().is_some());
         backlog.push(parcel(QoS::ExactlyOnce, part));
         assert_eq!(backlog.parcels.len(), 3);
+        while backlog.pop().is_some() {}
+        assert_eq!(backlog.bytes, 0);
+    }
+
+    #[test]
+    fn whoever_recovers_is_told_to_come_again_when_there_is_no_room() {
+        let fan = |bytes| Fan::new(Arc::new(publication("t", &"x".repeat(bytes))));
+        let begin = |bytes: usize| {
+            Parcel::Begin(Begin {
+                to: Key::default(),
+                subscription: subscription("t", QoS::AtMostOnce),
+                first: vec![fan(bytes), fan(bytes)],
+                busy: Some(fan(1)),
+            })
+        };
+        let mut backlog = Backlog::default();
+        backlog.push(begin(10));
+        backlog.push(begin(limits::FORWARD_BACKLOG_BYTES));
+        let lengths: Vec<_> = backlog.parcels.iter().map(Parcel::len).collect();
+        assert_eq!(lengths, [2, 1]);
         while backlog.pop().is_some() {}
         assert_eq!(backlog.bytes, 0);
     }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::durable::Durable;
-use super::shard::{Key, Options, ShardHandle};
+use super::shard::{Key, ShardHandle};
+use super::target::Options;
 use super::trie::Trie;
 use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{ClientId, Publication, QoS};

@@ -7,8 +7,10 @@ use tokio::sync::oneshot;
 
 use super::fan::{About, Closing, Fan};
 use super::shard::Key;
+use super::{Topics, room};
 use crate::domain::policy::Decision;
 use crate::domain::publication::{Ordinal, Publication, QoS, Subscription};
+use crate::domain::topic::TopicName;
 
 /// Something for connections of this worker. One kind of message, so that two of them keep their order while the mailbox
 /// is full.
@@ -19,6 +21,8 @@ pub(super) enum Parcel {
     FanOut(Vec<Arc<Fan>>),
     /// A publication for one connection.
     Hand(Hand),
+    /// A subscription begins.
+    Begin(Begin),
 }
 
 /// A publication for one connection of this worker.
@@ -30,6 +34,26 @@ pub(super) struct Hand {
     pub(super) retain: bool,
     pub(super) ids: Vec<u32>,
     pub(super) ordinal: Option<Ordinal>,
+}
+
+/// A subscription to a room begins after what the room's owner sent before: from now on its connection gets what is
+/// published, after these.
+#[derive(Debug)]
+pub(super) struct Begin {
+    pub(super) to: Key,
+    pub(super) subscription: Subscription,
+    pub(super) first: Vec<Arc<Fan>>,
+    /// What the client is told instead if there is no room for `first`.
+    pub(super) busy: Option<Arc<Fan>>,
+}
+
+/// Something happens in a room that this worker owns.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct InRoom {
+    pub(super) topics: Topics,
+    pub(super) room: TopicName,
+    pub(super) ask: room::Ask,
 }
 
 /// What a publication takes in memory beside its topic and payload, roughly.
@@ -46,13 +70,28 @@ impl Parcel {
                 ((!fans.is_empty()).then_some(Self::FanOut(fans)), dropped)
             }
             Self::Hand(hand) if hand.qos == QoS::AtMostOnce => (None, 1),
-            hand @ Self::Hand(_) => (Some(hand), 0),
+            other @ (Self::Hand(_) | Self::Begin(_)) => (Some(other), 0),
         }
     }
 
-    /// Whether it is on disk, too, in the queue of a durable session.
-    pub(super) fn is_stored(&self) -> bool {
-        matches!(self, Self::Hand(hand) if hand.ordinal.is_some())
+    /// Whether it must find room: it is on disk, too, in the queue of a durable session, or a client waits for it.
+    pub(super) fn must_arrive(&self) -> bool {
+        match self {
+            Self::FanOut(_) => false,
+            Self::Hand(hand) => hand.ordinal.is_some(),
+            Self::Begin(_) => true,
+        }
+    }
+
+    /// The same where there is little room: whoever wants to know what it missed is told to come again.
+    pub(super) fn lightened(self) -> Self {
+        match self {
+            Self::Begin(mut begin) => {
+                begin.first = begin.busy.take().into_iter().collect();
+                Self::Begin(begin)
+            }
+            other => other,
+        }
     }
 
     /// Publications in it.
@@ -60,6 +99,7 @@ impl Parcel {
         match self {
             Self::FanOut(fans) => fans.len(),
             Self::Hand(_) => 1,
+            Self::Begin(begin) => begin.first.len(),
         }
     }
 
@@ -72,6 +112,7 @@ impl Parcel {
         match self {
             Self::FanOut(fans) => fans.iter().map(of).sum(),
             Self::Hand(hand) => of(&hand.fan),
+            Self::Begin(begin) => begin.first.iter().map(of).sum(),
         }
     }
 }

@@ -18,8 +18,10 @@ use actix::Actor as _;
 
 use crate::actors::queue::Queues;
 use crate::backends::QueueCatalog;
+use crate::backends::rooms::RoomStore;
 use crate::backends::topics::TopicStore;
 use crate::domain::publication::{Ordinal, Publication};
+use crate::domain::room::RoomRule;
 use crate::domain::topic::Hash;
 use crate::domain::{Clock, StoreError, Timestamp};
 
@@ -42,9 +44,11 @@ mod outgoing;
 mod publish;
 mod remote;
 mod retained;
+mod room;
 mod shard;
 mod subscribe;
 mod subscriber;
+mod target;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -62,6 +66,7 @@ pub use outgoing::{Outgoing, Received};
 pub use publish::{PublishError, Publishing};
 pub use remote::{ClientView, Confirmation, Direct, RemoteError};
 pub use retained::RetainedLimits;
+pub use room::{HistoryPage, Recover, RoomError, SeatAnswer};
 pub use subscribe::{Granted, SubscribeError};
 pub use window::{Overflow, Sending, WindowLimits};
 
@@ -70,6 +75,7 @@ use deadlines::Deadlines;
 use durable::Durables;
 use groups::Groups;
 use retained::RetainedTable;
+use room::Rooms;
 use shard::{Shard, ShardHandle};
 use ticks::Ticks;
 
@@ -88,6 +94,8 @@ pub struct TopicSettings {
     pub hash: Hash,
     /// Whether connections and subscriptions are announced on `$aws/events/…`.
     pub lifecycle_events: bool,
+    /// Which topics are rooms; the first rule that matches counts.
+    pub rooms: Vec<RoomRule>,
 }
 
 /// Whether what a publication's publisher was once allowed still is. Asked before something that was kept is delivered.
@@ -118,6 +126,8 @@ struct Inner {
     retained: RetainedTable,
     ticks: Ticks,
     deadlines: Deadlines,
+    histories: Arc<dyn RoomStore>,
+    rooms: Rooms,
 }
 
 thread_local! {
@@ -129,6 +139,8 @@ thread_local! {
 pub struct TopicParts {
     /// Where sessions and retained messages are kept.
     pub store: Arc<dyn TopicStore>,
+    /// Where rooms' histories are read.
+    pub histories: Arc<dyn RoomStore>,
     /// Whether publishers' rights still stand.
     pub rights: Arc<dyn StandingRights>,
     /// The sessions' queues, for their topics.
@@ -161,6 +173,8 @@ impl Topics {
                 retained: RetainedTable::new(settings.retained, settings.hash),
                 ticks: Ticks::default(),
                 deadlines: Deadlines::default(),
+                histories: parts.histories,
+                rooms: Rooms::new(&settings.rooms),
                 settings,
             }),
         };
@@ -199,6 +213,10 @@ impl Topics {
 
     pub(in crate::actors::topic) fn store(&self) -> &dyn TopicStore {
         &*self.inner.store
+    }
+
+    pub(in crate::actors::topic) fn rooms(&self) -> &Rooms {
+        &self.inner.rooms
     }
 
     pub(in crate::actors::topic) fn rights(&self) -> &dyn StandingRights {

@@ -14,8 +14,10 @@ use super::inbox;
 use super::messages::{Hand, Parcel};
 use super::order::{LazyOrder, Promise};
 use super::retained::Turn;
-use super::shard::{Key, Merged, Shard, ShardHandle};
+use super::shard::{Key, Shard, ShardHandle};
+use super::target::Merged;
 use super::{Inner, RetainedTable, Topics};
+use crate::backends::rooms::Append;
 use crate::backends::topics::{DurablePublish, Placed, Recipient};
 use crate::domain::policy::{Access, Action, Decision};
 use crate::domain::publication::{ClientNo, Ordinal, Publication, QoS};
@@ -31,6 +33,15 @@ pub enum PublishError {
     /// Only the server publishes there.
     #[error("the topic is reserved")]
     Reserved,
+    /// No rule makes that a room, or not one that has this.
+    #[error("there is no such room: {0}")]
+    NotARoom(&'static str),
+    /// What was published is not what is taken there.
+    #[error("the payload is not valid: {0}")]
+    Malformed(&'static str),
+    /// It would be taken at another time, or from another client.
+    #[error("not now: {0}")]
+    NotNow(&'static str),
     /// There is no room: every queue that it is for is full, or there are too many retained messages.
     #[error("the quota is exceeded: {0}")]
     QuotaExceeded(&'static str),
@@ -106,6 +117,20 @@ impl Topics {
         from: Option<(ClientNo, u16)>,
         order: Option<&LazyOrder>,
     ) -> Publishing {
+        if self.rooms().keeps_history(&publication.topic) {
+            return self.say(publication, from, order);
+        }
+        self.route_here(publication, from, order, None)
+    }
+
+    /// The same on the worker that decides about the order: a room's owner if it has a history, else the publisher's.
+    pub(in crate::actors::topic) fn route_here(
+        &self,
+        publication: Publication,
+        from: Option<(ClientNo, u16)>,
+        order: Option<&LazyOrder>,
+        history: Option<Append>,
+    ) -> Publishing {
         let shard = self.here();
         let publication = Arc::new(if publication.retain {
             detached(publication)
@@ -118,8 +143,9 @@ impl Topics {
         }
         let route = self.find_route(&publication);
         let is_promised = publication.qos != QoS::AtMostOnce;
-        let must_wait =
-            from.is_some() || is_promised && (publication.retain || !route.recipients.is_empty());
+        let must_wait = from.is_some()
+            || history.is_some()
+            || is_promised && (publication.retain || !route.recipients.is_empty());
         if !must_wait {
             self.publish_unpromised(shard, publication, route, order);
             return Publishing::Done(Ok(()));
@@ -133,11 +159,17 @@ impl Topics {
                 .collect(),
             retain: publication.retain,
             from,
+            history,
         });
         let (topics, promise) = (self.clone(), order.map(LazyOrder::promise));
         Publishing::Waiting(Box::pin(async move {
             let placed = stored.await;
             let retained = placed.as_ref().ok().and_then(|placed| placed.retained);
+            let mark = placed.as_ref().ok().and_then(|placed| placed.mark);
+            let publication = match mark {
+                Some(mark) => Arc::new((*publication).clone().marked(Some(mark))),
+                None => publication,
+            };
             topics.settle(route.turn.as_ref(), &publication, retained);
             topics.placed(shard, publication, route, &placed?, promise)
         }))
@@ -196,7 +228,7 @@ impl Topics {
         if full > 0 {
             metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "session queue full")
                 .increment(full as u64);
-            if full == placed.places.len() {
+            if full == placed.places.len() && placed.mark.is_none() {
                 return Err(PublishError::QuotaExceeded(
                     "messages in the session's queue",
                 ));
@@ -208,8 +240,13 @@ impl Topics {
                 self.tell(&shard, durable, recipient, &fan, *ordinal);
             }
         }
-        let topics = self.clone();
-        let reach = move || topics.reach(&shard, publication, route);
+        let (topics, mark) = (self.clone(), placed.mark);
+        let reach = move || {
+            if let Some(mark) = mark {
+                shard.room_reached(&publication.topic, mark.place);
+            }
+            topics.reach(&shard, publication, route);
+        };
         match promise {
             Some(promise) => promise.keep(reach),
             None => reach(),
@@ -297,6 +334,7 @@ impl Topics {
             to: Vec::new(),
             retain: true,
             from: None,
+            history: None,
         });
         let topics = self.clone();
         actix::spawn(async move {
@@ -336,7 +374,16 @@ impl Topics {
 
     /// To all connections that subscribe; nothing is kept.
     pub(in crate::actors::topic) fn spread_unasked(&self, publication: Arc<Publication>) {
-        self.spread(&self.here(), Fan::new(publication), Vec::new());
+        self.spread_from(&self.here(), publication);
+    }
+
+    /// The same, from a worker's shard that is known.
+    pub(in crate::actors::topic) fn spread_from(
+        &self,
+        shard: &Rc<Shard>,
+        publication: Arc<Publication>,
+    ) {
+        self.spread(shard, Fan::new(publication), Vec::new());
     }
 
     /// The retained message of a topic.

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,17 +13,20 @@ use super::actor::TopicActor;
 use super::durable::Durable;
 use super::fan::{Closing, Delivery, Fan, Link};
 use super::forward::Forwarder;
-use super::messages::Hand;
+use super::messages::{Begin, Hand};
+use super::room::Room;
 use super::subscriber::Subscriber;
+use super::target::{Merged, Options, Target};
 use super::ticks::{Tick, Ticks};
 use super::trie::Trie;
 use crate::config::limits;
 use crate::domain::policy::{Access, Action};
-use crate::domain::publication::{ClientId, Publication, QoS, Subscription};
+use crate::domain::publication::{ClientId, Subscription};
+use crate::domain::room::{SIDE, governing};
 use crate::domain::topic::{self, TopicFilter, TopicName};
 
 /// A connection's place in its shard. Not used again by another connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Key(u64);
 
 /// Tells shards apart, as long as one has the handle of both.
@@ -56,6 +58,8 @@ pub(super) struct Shard {
     counts: Arc<Counts>,
     /// What is on its way to other shards.
     pub(super) forwarder: Forwarder,
+    /// Rooms that this worker owns.
+    pub(super) rooms: RefCell<HashMap<TopicName, Room>>,
 }
 
 struct State {
@@ -64,6 +68,8 @@ struct State {
     filters: Trie<Entry>,
     /// How many of the filters begin with `$`.
     reserved: usize,
+    /// Subscriptions that are to begin, with when they were asked for.
+    waiting: HashMap<(Key, TopicFilter), Tick>,
     /// When the newest subscription was made.
     newest: Tick,
     /// Who gets publications of a topic, as long as nobody's subscription or rights change.
@@ -78,105 +84,10 @@ struct Entry {
     since: Tick,
 }
 
-/// What of a subscription decides how its publications are delivered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Options {
-    pub(super) qos: QoS,
-    pub(super) no_local: bool,
-    pub(super) retain_as_published: bool,
-    pub(super) id: Option<NonZeroU32>,
-}
-
-impl From<&Subscription> for Options {
-    fn from(subscription: &Subscription) -> Self {
-        Self {
-            qos: subscription.qos,
-            no_local: subscription.no_local,
-            retain_as_published: subscription.retain_as_published,
-            id: subscription.id.and_then(NonZeroU32::new),
-        }
-    }
-}
-
-/// All of one connection's subscriptions that match a topic.
-struct Target {
-    link: Rc<dyn Link>,
-    durable: bool,
-    /// For publications of others.
-    all: Merged,
-    /// If one of the subscriptions is `no local`: whose own publications are different, and what is left of the
-    /// subscriptions for them.
-    own: Option<(ClientId, Option<Merged>)>,
-}
-
-/// Several subscriptions of one client to one topic: it gets one copy.
-#[derive(Debug, Clone)]
-pub(super) struct Merged {
-    pub(super) qos: QoS,
-    pub(super) retain_as_published: bool,
-    pub(super) ids: Rc<[u32]>,
-}
-
-impl Merged {
-    /// `None` if there are no subscriptions.
-    pub(super) fn of(options: impl Iterator<Item = Options>) -> Option<Self> {
-        let mut merged: Option<(QoS, bool)> = None;
-        let mut ids = Vec::new();
-        for options in options {
-            let (qos, retain) = merged.unwrap_or_default();
-            merged = Some((qos.max(options.qos), retain || options.retain_as_published));
-            ids.extend(options.id.map(NonZeroU32::get));
-        }
-        ids.sort_unstable();
-        merged.map(|(qos, retain_as_published)| Self {
-            qos,
-            retain_as_published,
-            ids: ids.into(),
-        })
-    }
-}
-
-impl Target {
-    /// Hands it over; `last` is the delivery that the target before got, which this one mostly gets, too.
-    fn deliver(&self, fan: &Arc<Fan>, last: &mut Option<Delivery>) {
-        let publication = &fan.publication;
-        let merged = match &self.own {
-            Some((client, own)) if is_from(publication, client) => own.as_ref(),
-            _ => Some(&self.all),
-        };
-        let Some(merged) = merged else { return };
-        let qos = merged.qos.min(publication.qos);
-        if self.durable && qos != QoS::AtMostOnce {
-            return;
-        }
-        let retain = publication.retain && merged.retain_as_published;
-        let is_same = |last: &&mut Delivery| {
-            last.qos == qos && last.retain == retain && last.ids == merged.ids
-        };
-        let delivery = match last.as_mut().filter(is_same) {
-            Some(same) => same,
-            None => last.insert(Delivery {
-                fan: fan.clone(),
-                qos,
-                retain,
-                ids: merged.ids.clone(),
-                ordinal: None,
-                receipt: None,
-            }),
-        };
-        self.link.deliver(delivery);
-    }
-}
-
-/// Whether it asks for topics of the server.
+/// Whether it asks for what the server tells of itself. Topics beside rooms are something else.
 fn is_reserved(filter: &TopicFilter) -> bool {
-    filter.filter().starts_with('$')
-}
-
-/// Whether a client published it itself.
-pub(super) fn is_from(publication: &Publication, client: &ClientId) -> bool {
-    let publisher = publication.publisher.as_ref();
-    publisher.is_some_and(|publisher| publisher.client.as_ref() == Some(client))
+    let text = filter.filter();
+    text.starts_with('$') && !text.starts_with(SIDE)
 }
 
 impl ShardHandle {
@@ -217,6 +128,7 @@ impl Shard {
             state: RefCell::new(State::new(hash)),
             counts: Arc::default(),
             forwarder: Forwarder::default(),
+            rooms: RefCell::default(),
         }
     }
 
@@ -283,7 +195,7 @@ impl Shard {
             return None;
         }
         // Whoever publishes after the subscription was made must see that there is one.
-        let more = state.filters.len() + 1;
+        let more = state.filters.len() + state.waiting.len() + 1;
         self.counts.subscriptions.store(more, Ordering::Relaxed);
         let made = ticks.next();
         let filter = &subscription.filter;
@@ -295,18 +207,78 @@ impl Shard {
                 since = state.since(filter, key).unwrap_or(made);
                 state.remove_entry(filter, key);
             }
-            let entry = Entry {
-                key,
-                options: Options::from(subscription),
-                since,
-            };
-            state.filters.insert(filter, entry);
-            state.newest = state.newest.max(since);
-            state.reserved += usize::from(is_reserved(filter));
-            state.forget_targets(filter);
+            state.insert_entry(key, subscription, since);
         }
         self.count(&state);
         is_new.then_some(made)
+    }
+
+    /// Notes a subscription that [`Shard::begin`] will begin; until then nothing is delivered for it. Says when it was made,
+    /// if it is new.
+    pub(super) fn subscribe_later(
+        &self,
+        subscriber: &Subscriber,
+        subscription: &Subscription,
+        ticks: &Ticks,
+    ) -> Option<Tick> {
+        let mut state = self.state.borrow_mut();
+        let (key, filter) = (subscriber.key, &subscription.filter);
+        if !state.subscribers.contains_key(&key) {
+            return None;
+        }
+        let is_new = subscriber.add(subscription);
+        if !is_new {
+            state.remove_entry(filter, key);
+        }
+        let made = ticks.next();
+        state.waiting.insert((key, filter.clone()), made);
+        // From now on other workers must send what is published.
+        self.count(&state);
+        is_new.then_some(made)
+    }
+
+    /// A subscription begins, if it is still as it was asked for, with what comes before everything live.
+    pub(super) fn begin(&self, begin: Begin) {
+        let Begin {
+            to,
+            subscription,
+            first,
+            ..
+        } = begin;
+        let filter = &subscription.filter;
+        let link = {
+            let mut state = self.state.borrow_mut();
+            let asked = state.waiting.get(&(to, filter.clone())).copied();
+            // It was asked for twice, and begins twice.
+            let Some(since) = asked.or_else(|| state.since(filter, to)) else {
+                return;
+            };
+            let Some(subscriber) = state.subscribers.get(&to).cloned() else {
+                return;
+            };
+            if !subscriber.subscriptions().contains(&subscription) {
+                return;
+            }
+            let resource = governing(filter.filter());
+            let may = subscriber.access().allows(Action::Receive, resource);
+            state.remove_entry(filter, to);
+            state.insert_entry(to, &subscription, since);
+            self.count(&state);
+            may.then(|| subscriber.link.clone())
+        };
+        let Some(link) = link else { return };
+        let delivery = |fan: Arc<Fan>| {
+            let matches = filter.matches(&fan.publication.topic);
+            Delivery {
+                qos: subscription.qos.min(fan.publication.qos),
+                fan,
+                retain: false,
+                ids: subscription.id.filter(|_| matches).into_iter().collect(),
+                ordinal: None,
+                receipt: None,
+            }
+        };
+        link.replay(first.into_iter().map(delivery).collect());
     }
 
     /// Removes a subscription; `false` if there was none.
@@ -331,7 +303,8 @@ impl Shard {
             subscriptions,
             reserved,
         } = &*self.counts;
-        subscriptions.store(state.filters.len(), Ordering::Relaxed);
+        let all = state.filters.len() + state.waiting.len();
+        subscriptions.store(all, Ordering::Relaxed);
         reserved.store(state.reserved, Ordering::Relaxed);
     }
 
@@ -373,12 +346,29 @@ impl State {
             subscribers: HashMap::new(),
             filters: Trie::new(hash),
             reserved: 0,
+            waiting: HashMap::new(),
             newest: Tick::default(),
             targets: HashMap::new(),
         }
     }
 
+    fn insert_entry(&mut self, key: Key, subscription: &Subscription, since: Tick) {
+        let filter = &subscription.filter;
+        let entry = Entry {
+            key,
+            options: Options::from(subscription),
+            since,
+        };
+        self.filters.insert(filter, entry);
+        self.newest = self.newest.max(since);
+        self.reserved += usize::from(is_reserved(filter));
+        self.forget_targets(filter);
+    }
+
     fn remove_entry(&mut self, filter: &TopicFilter, key: Key) {
+        if !self.waiting.is_empty() {
+            self.waiting.remove(&(key, filter.clone()));
+        }
         let removed = self.filters.remove(filter, |entry| entry.key == key);
         if is_reserved(filter) {
             self.reserved -= removed;
@@ -433,7 +423,8 @@ impl State {
 
     fn target(&self, topic: &TopicName, entries: &[Entry]) -> Option<Target> {
         let subscriber = self.subscribers.get(&entries.first()?.key)?;
-        if !subscriber.access().allows(Action::Receive, topic.as_str()) {
+        let resource = governing(topic.as_str());
+        if !subscriber.access().allows(Action::Receive, resource) {
             return None;
         }
         let options = || entries.iter().map(|entry| entry.options);

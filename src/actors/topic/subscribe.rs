@@ -9,13 +9,16 @@ use super::fan::{Delivery, Fan};
 use super::groups::Member;
 use super::inbox::{self, Inbox};
 use super::retained::Kept;
-use super::shard::{Key, Options, ShardHandle, is_from};
+use super::room::{Ask, First, Recover};
+use super::shard::{Key, ShardHandle};
+use super::target::{Options, is_from};
 use super::ticks::Tick;
 use super::{Inner, Topics, lifecycle};
 use crate::backends::topics::{DurablePublish, Recipient};
 use crate::domain::policy::{Access, Action, Decision};
 use crate::domain::publication::{ClientId, Publication, QoS, RetainHandling, Subscription};
-use crate::domain::topic::TopicFilter;
+use crate::domain::room::{SIDE, governing};
+use crate::domain::topic::{TopicFilter, TopicName};
 use crate::domain::{QueueName, StoreError};
 
 /// A subscription that stands.
@@ -33,6 +36,12 @@ pub enum SubscribeError {
     /// The policy says no.
     #[error("not authorized to subscribe to this filter: {0}")]
     NotAllowed(Decision),
+    /// No rule makes that a room that can be subscribed to so.
+    #[error("there is no such room, or it does not have that")]
+    NotARoom,
+    /// Only one room by its name can be recovered.
+    #[error("only one topic, without wildcards, can be recovered")]
+    NotRecoverable,
     /// Nothing is published there for clients.
     #[error("the topic is reserved")]
     Reserved,
@@ -79,10 +88,23 @@ impl Attached {
         &self,
         subscriptions: Vec<Subscription>,
     ) -> Vec<Result<Granted, SubscribeError>> {
+        self.subscribe_since(subscriptions, None).await
+    }
+
+    /// The same for a client that wants to know what it missed in a room.
+    pub async fn subscribe_since(
+        &self,
+        subscriptions: Vec<Subscription>,
+        recover: Option<Recover>,
+    ) -> Vec<Result<Granted, SubscribeError>> {
+        if recover.is_some() && subscriptions.len() != 1 {
+            let refused = |_| Err(SubscribeError::NotRecoverable);
+            return subscriptions.iter().map(refused).collect();
+        }
         let mut results: Vec<Result<(), SubscribeError>> = Vec::new();
         let mut since = Vec::new();
         for subscription in &subscriptions {
-            let added = self.add(subscription);
+            let added = self.add(subscription, recover);
             since.push(added.as_ref().ok().copied().flatten());
             results.push(added.map(|_| ()));
         }
@@ -131,7 +153,11 @@ impl Attached {
     }
 
     /// Says when the subscription was made, if it is new.
-    fn add(&self, subscription: &Subscription) -> Result<Option<Since>, SubscribeError> {
+    fn add(
+        &self,
+        subscription: &Subscription,
+        recover: Option<Recover>,
+    ) -> Result<Option<Since>, SubscribeError> {
         let filter = &subscription.filter;
         if self.is_detached() {
             return Err(SubscribeError::Gone);
@@ -139,7 +165,9 @@ impl Attached {
         if let Some(refused) = refused(filter) {
             return Err(refused);
         }
-        let decision = self.access().decide(Action::Subscribe, filter.filter());
+        let beside = self.topics.beside(&self.access(), filter, recover)?;
+        let resource = governing(filter.filter());
+        let decision = self.access().decide(Action::Subscribe, resource);
         if !decision.is_allowed() {
             return Err(SubscribeError::NotAllowed(decision));
         }
@@ -158,8 +186,43 @@ impl Attached {
         let durable = self.durable();
         let queued = durable.map(|durable| durables.subscribe(durable, subscription, ticks));
         self.join(subscription);
-        let live = self.shard.subscribe(&self.subscriber, subscription, ticks);
+        let look = beside.and_then(|beside| Some((beside.room, beside.first?)));
+        let (shard, subscriber) = (&self.shard, &*self.subscriber);
+        let live = match look {
+            None => shard.subscribe(subscriber, subscription, ticks),
+            Some((room, first)) => {
+                let made = shard.subscribe_later(subscriber, subscription, ticks);
+                self.look(&room, subscription, first)?;
+                made
+            }
+        };
         Ok(live.map(|live| Since { live, queued }))
+    }
+
+    /// The room's owner begins the subscription.
+    fn look(
+        &self,
+        room: &TopicName,
+        subscription: &Subscription,
+        first: First,
+    ) -> Result<(), SubscribeError> {
+        let (handle, key) = (self.handle(), self.subscriber.key);
+        if !self.topics.is_room(room) {
+            self.topics
+                .begin_without_room(&handle, key, subscription, room);
+            return Ok(());
+        }
+        let look = Ask::Look {
+            to: (handle, key),
+            client: self.client().clone(),
+            subscription: subscription.clone(),
+            first,
+        };
+        let told = self.topics.tell_room(room, look);
+        told.map_err(|_| {
+            self.remove(&subscription.filter);
+            SubscribeError::TooMany
+        })
     }
 
     fn join(&self, subscription: &Subscription) {
@@ -210,7 +273,7 @@ impl Attached {
         };
         let subscriptions = durable.state().record.subscriptions.clone();
         for subscription in subscriptions {
-            if let Err(error) = self.add(&subscription) {
+            if let Err(error) = self.add(&subscription, None) {
                 tracing::debug!(client = ?self.client(), %error, "a subscription was not taken up");
                 self.remove(&subscription.filter);
             }
@@ -223,10 +286,11 @@ impl Attached {
         if let Some(durable) = self.durable() {
             durable.state().access = Some(access.clone());
         }
+        self.leave_forbidden_rooms();
         let mut ended = false;
         for subscription in self.subscriber.subscriptions() {
             let filter = &subscription.filter;
-            if access.allows(Action::Subscribe, filter.filter()) {
+            if access.allows(Action::Subscribe, governing(filter.filter())) {
                 self.join(&subscription);
             } else {
                 ended |= self.remove(filter);
@@ -310,6 +374,7 @@ impl Attached {
             to: vec![recipient.clone()],
             retain: false,
             from: None,
+            history: None,
         };
         match self.topics.store().publish(publish).await {
             Ok(placed) => {
@@ -367,7 +432,7 @@ impl Topics {
 /// Filters that nobody may have, whatever the policy says.
 fn refused(filter: &TopicFilter) -> Option<SubscribeError> {
     let text = filter.filter();
-    if text.starts_with('$') && !text.starts_with(EVENTS) {
+    if text.starts_with('$') && !text.starts_with(EVENTS) && !text.starts_with(SIDE) {
         return Some(SubscribeError::Reserved);
     }
     if inbox::is_session_topic(text) && filter.group().is_some() {

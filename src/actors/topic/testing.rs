@@ -72,6 +72,7 @@ pub(super) fn settings() -> TopicSettings {
         },
         hash: Hash::WithParent,
         lifecycle_events: true,
+        rooms: super::room::tests::rules(),
     }
 }
 
@@ -92,6 +93,7 @@ impl Plane {
         let (queues, catalog) = queue_testing::queues();
         let parts = TopicParts {
             store: store.clone(),
+            histories: store.clone(),
             rights: Arc::new(Rights),
             queues: queues.clone(),
             catalog,

@@ -3,6 +3,8 @@
 //! Changed on the committing thread only, as a job runs; a job that fails has its changes taken back (`tx.rs`). Built
 //! from the rows when the store is opened, so a crash can not make it differ from them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use dashmap::DashMap;
 
 use super::codec;
@@ -37,12 +39,15 @@ pub(super) struct Counts {
     clients: DashMap<ClientNo, Client>,
     /// How many rows name a shared publication. Each entry is a row on disk, so the queues' limits bound it.
     bodies: DashMap<Seq, u32>,
+    /// How many rooms have a history.
+    rooms: AtomicUsize,
 }
 
 /// A counter as it was before it was changed.
 pub(super) enum Before {
     Client(ClientNo, Option<Client>),
     Body(Seq, u32),
+    Rooms(usize),
 }
 
 impl Counts {
@@ -59,6 +64,16 @@ impl Counts {
     /// How many sessions there are.
     pub(super) fn clients(&self) -> usize {
         self.clients.len()
+    }
+
+    /// How many rooms have a history.
+    pub(super) fn rooms(&self) -> usize {
+        self.rooms.load(Ordering::Relaxed)
+    }
+
+    /// Replaces how many rooms have a history; the answer takes that back.
+    pub(super) fn set_rooms(&self, to: usize) -> Before {
+        Before::Rooms(self.rooms.swap(to, Ordering::Relaxed))
     }
 
     /// How many shared publications there are.
@@ -94,6 +109,7 @@ impl Counts {
         match before {
             Before::Client(client, before) => drop(self.set_client(client, before)),
             Before::Body(body, before) => drop(self.set_references(body, before)),
+            Before::Rooms(before) => drop(self.set_rooms(before)),
         }
     }
 }
@@ -122,6 +138,12 @@ impl Tables {
         for row in view.prefix(Table::Topics, &[plane::RETAINED]) {
             self.count_reference(&codec::decode::<RetainedRow<'_>>(&row?.1)?.held);
         }
+        let mut rooms = 0;
+        for row in view.prefix(Table::Topics, &[plane::ROOM]) {
+            row?;
+            rooms += 1;
+        }
+        self.counts.set_rooms(rooms);
         Ok(())
     }
 

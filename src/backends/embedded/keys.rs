@@ -68,6 +68,10 @@ pub(super) mod plane {
     pub const PACKET_ID: u8 = b'Q';
     /// Retained messages by topic.
     pub const RETAINED: u8 = b'T';
+    /// Rooms' histories: where they begin and end.
+    pub const ROOM: u8 = b'R';
+    /// What was said in rooms, by offset.
+    pub const SAID: u8 = b'H';
 }
 
 /// Signed numbers with the sign bit flipped sort by value.
@@ -290,6 +294,26 @@ pub(super) fn packet_id(client: ClientNo, packet_id: u16) -> Vec<u8> {
 /// The packet id at the end of a [`packet_id`] key.
 pub(super) fn trailing_packet_id(key: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(key.get(9..)?.try_into().ok()?))
+}
+
+/// Where a room's history begins and ends.
+pub(super) fn room(room: &str) -> Vec<u8> {
+    key(plane::ROOM, &[room.as_bytes()])
+}
+
+/// The room of a [`room`] key.
+pub(super) fn parse_room(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(1..)?).ok()
+}
+
+/// Everything that was said in a room. Names have no control characters, so a zero byte ends one.
+pub(super) fn said_in(room: &str) -> Vec<u8> {
+    key(plane::SAID, &[room.as_bytes(), &[0]])
+}
+
+/// What was said in a room at an offset, which is the key's [`trailing_seq`].
+pub(super) fn said(room: &str, offset: u64) -> Vec<u8> {
+    key(plane::SAID, &[room.as_bytes(), &[0], &offset.to_be_bytes()])
 }
 
 /// A publication in `shared`.

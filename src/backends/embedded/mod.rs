@@ -23,6 +23,7 @@ mod members;
 mod publications;
 mod queues;
 mod records;
+mod rooms;
 mod sessions;
 mod space;
 mod tables;

@@ -22,6 +22,7 @@ use crate::domain::{
     Timestamp, UserId,
 };
 
+mod rooms;
 mod topics;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);

@@ -9,7 +9,7 @@ use super::records::corrupt;
 use super::tables::{Table, View};
 use super::tx::Tx;
 use super::upkeep::{CHUNK, Keeper, LOOK_PAUSE, block_on};
-use super::{codec, topics};
+use super::{codec, rooms, topics};
 use crate::domain::{StoreError, Timestamp};
 
 /// A row of `topics` by its key.
@@ -20,13 +20,16 @@ impl Keeper {
     pub(super) fn look_after_topics(&mut self) -> Result<(), StoreError> {
         self.purge_closed_clients()?;
         if self.next_look[Table::Topics as usize] <= Instant::now() {
-            let took = self.remove_expired()?;
+            let started = Instant::now();
+            self.trim_rooms()?;
+            let took = self.remove_expired()? + started.elapsed();
             self.next_look[Table::Topics as usize] = Instant::now() + took * LOOK_PAUSE;
         }
         let counts = &self.tables.counts;
         metrics::gauge!("fanfare_store_topic_clients").set(counts.clients() as f64);
         metrics::gauge!("fanfare_store_topic_messages").set(counts.messages() as f64);
         metrics::gauge!("fanfare_store_topic_bodies").set(counts.bodies() as f64);
+        metrics::gauge!("fanfare_store_rooms").set(counts.rooms() as f64);
         Ok(())
     }
 
@@ -74,6 +77,41 @@ impl Keeper {
             Ok(())
         })?;
         Ok(started.elapsed())
+    }
+
+    /// Removes what has expired in rooms' histories, and forgets those of which nothing is left.
+    fn trim_rooms(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for row in self.tables.view().prefix(Table::Topics, &rooms::ROOMS) {
+            let (key, _) = row?;
+            loop {
+                if !self.has_expired(&key, now)? {
+                    break;
+                }
+                let key = key.clone();
+                let trimmed = self.committer.submit(Growth::Frees, CHUNK * 32, move |tx| {
+                    rooms::trim(tx, &key, now, CHUNK)
+                });
+                if !block_on(trimmed)? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the oldest row of a room has expired: most rooms need no commit.
+    fn has_expired(&self, key: &[u8], now: Timestamp) -> Result<bool, StoreError> {
+        let room = keys::parse_room(key).ok_or_else(|| corrupt("room key"))?;
+        let first = self
+            .tables
+            .view()
+            .prefix(Table::Topics, &keys::said_in(room))
+            .next();
+        let Some(first) = first.transpose()? else {
+            return Ok(true);
+        };
+        Ok(codec::expires(&first.1).is_some_and(|expires| expires <= now))
     }
 
     /// Hands each row that starts with `prefix` and that `which` wants to `remove`, a chunk a commit.

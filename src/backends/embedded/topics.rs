@@ -12,6 +12,7 @@ use super::publications::{
     self, ClientRow, HeldRow, PlaceRow, PublicationRow, RetainedRow, qos, qos_row,
 };
 use super::records::corrupt;
+use super::rooms;
 use super::tables::{Table, View};
 use super::tx::Tx;
 use super::{Embedded, codec};
@@ -94,8 +95,9 @@ impl TopicStore for Embedded {
 
     fn publish(&self, publish: DurablePublish) -> Commit<Placed> {
         let ids = publish.to.iter().map(|to| to.ids.len() * size_of::<u32>());
-        let bytes =
-            PublicationRow::new(&publish.publication).bytes() + ids.clone().max().unwrap_or(0);
+        let bytes = PublicationRow::new(&publish.publication).bytes()
+            + ids.clone().max().unwrap_or(0)
+            + publish.history.as_ref().map_or(0, |_| rooms::MARK_BYTES);
         if bytes > limits::STORED_PUBLICATION_BYTES {
             return refuse(too_large("publication", bytes));
         }
@@ -277,7 +279,8 @@ fn place(tx: &mut Tx<'_>, publish: &DurablePublish) -> Result<Placed, StoreError
     for (to, place) in publish.to.iter().zip(&mut placed.places) {
         *place = next_place(tx, to);
     }
-    if !publish.to.is_empty() && placed.places.iter().all(Option::is_none) {
+    let is_nowhere = !publish.to.is_empty() && placed.places.iter().all(Option::is_none);
+    if is_nowhere && publish.history.is_none() {
         // It is refused, and whoever sends it again has not sent it before.
         return Ok(placed);
     }
@@ -286,7 +289,14 @@ fn place(tx: &mut Tx<'_>, publish: &DurablePublish) -> Result<Placed, StoreError
     }
     let retains = publish.retain && !publish.publication.payload.is_empty();
     let rows = placed.places.iter().flatten().count() + usize::from(retains);
-    let row = PublicationRow::new(&publish.publication);
+    let history = publish.history.as_ref();
+    placed.mark = history
+        .map(|history| rooms::append(tx, &publish.publication, history))
+        .transpose()?;
+    // Only what is in a history has properties that are not known before.
+    let marked = (placed.mark.is_some() && rows > 0)
+        .then(|| (*publish.publication).clone().marked(placed.mark));
+    let row = PublicationRow::new(marked.as_ref().unwrap_or(&publish.publication));
     let expires = publish.publication.expires.unwrap_or(codec::NEVER);
     let body = (rows > 1).then(|| share(tx, &row, expires, rows));
     let held = || match body {

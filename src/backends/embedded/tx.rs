@@ -175,6 +175,16 @@ impl<'a> Tx<'a> {
             .push(self.tables.counts.set_references(body, to));
     }
 
+    /// How many rooms have a history.
+    pub(super) fn rooms(&self) -> usize {
+        self.tables.counts.rooms()
+    }
+
+    /// Replaces how many rooms have a history.
+    pub(super) fn set_rooms(&mut self, to: usize) {
+        self.counted.push(self.tables.counts.set_rooms(to));
+    }
+
     /// Notes bytes that a write makes useless.
     pub(super) fn add_garbage(&self, table: Table, bytes: usize) {
         self.tables.add_garbage(table, bytes as u64);

@@ -233,6 +233,7 @@ impl<S: Subject> Bench<S> {
             to: to.clone(),
             retain: publication.retain,
             from: from.filter(|(no, _)| *no != ClientNo(u64::MAX)),
+            history: None,
         };
         let from = publish.from;
         let repeated = from.is_some_and(|from| self.packet_ids.contains(&from));

@@ -25,7 +25,10 @@ mod get_retained_message;
 mod list_retained_messages;
 mod list_subscriptions;
 mod publish;
+mod rooms;
 mod send_direct_message;
+
+pub use rooms::ROOM_ROUTES;
 
 /// What the routes work with.
 pub struct DataState {
@@ -37,6 +40,8 @@ pub struct DataState {
     pub clock: Clock,
     /// Longest payload.
     pub max_payload_bytes: usize,
+    /// Longest client id.
+    pub max_client_id_bytes: usize,
 }
 
 const GET: &[Method] = &[Method::GET];

@@ -20,7 +20,7 @@ impl Subject for Fixture {
 }
 
 impl Fixture {
-    fn reopen_with(self, change: &dyn Fn(&mut StoreOptions)) -> Self {
+    pub(super) fn reopen_with(self, change: &dyn Fn(&mut StoreOptions)) -> Self {
         let Self { dir, store, .. } = self;
         drop(store);
         let mut options = options(dir.path());
@@ -47,7 +47,7 @@ impl Fixture {
         self.topics().publish(publish).await.unwrap()
     }
 
-    fn rows(&self, table: Table, prefix: &[u8]) -> usize {
+    pub(super) fn rows(&self, table: Table, prefix: &[u8]) -> usize {
         self.store.tables.view().prefix(table, prefix).count()
     }
 
@@ -56,7 +56,7 @@ impl Fixture {
     }
 
     /// Waits for upkeep.
-    async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    pub(super) async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let started = std::time::Instant::now();
         while !is_so(self) {
             assert!(started.elapsed() < Duration::from_secs(30), "{what}");
@@ -78,6 +78,7 @@ fn publish(publication: &Publication, to: &[ClientNo]) -> DurablePublish {
         to: to.collect(),
         retain: publication.retain,
         from: None,
+        history: None,
     }
 }
 

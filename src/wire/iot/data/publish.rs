@@ -48,6 +48,9 @@ fn refused(error: PublishError) -> Refused {
     match error {
         PublishError::NotAllowed(_) => Refused::Forbidden,
         PublishError::Reserved => Refused::invalid("The topic is reserved."),
+        PublishError::NotARoom(_) | PublishError::Malformed(_) | PublishError::NotNow(_) => {
+            Refused::Invalid(error.to_string())
+        }
         PublishError::QuotaExceeded(_) => Refused::Quota(error.to_string()),
         PublishError::Store(error) => Refused::Store(error),
     }

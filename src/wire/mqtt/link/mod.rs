@@ -369,6 +369,10 @@ impl topic::Link for Link {
         self.on_delivery(delivery);
     }
 
+    fn replay(&self, deliveries: Vec<Delivery>) {
+        self.on_replay(deliveries);
+    }
+
     fn close(&self, why: Closing) {
         match why {
             Closing::TakenOver => self.end(

@@ -92,6 +92,7 @@ impl Link {
                 actix::spawn(async move {
                     let outcome = waiting.await;
                     let Some((place, packet_id)) = place.zip(packet_id) else {
+                        link.published(outcome, None);
                         return;
                     };
                     match link.answer(outcome, packet_id, false) {
@@ -109,7 +110,7 @@ impl Link {
             if let Err(error) = outcome {
                 self.log_refusal(&error);
                 // There is no answer to QoS 0; who breaks the rules of its policy is disconnected, as by AWS IoT.
-                if let PublishError::NotAllowed(_) | PublishError::Reserved = error {
+                if is_final(&error) {
                     self.end(reason(&error), &error.to_string());
                 }
             }
@@ -290,8 +291,19 @@ fn is_last(packet: &Packet) -> bool {
     matches!(packet, Packet::PubAck(_) | Packet::PubComp(_))
 }
 
+/// Whether the same can never be published by this client: its policy or the topic says no.
+fn is_final(error: &PublishError) -> bool {
+    matches!(
+        error,
+        PublishError::NotAllowed(_) | PublishError::Reserved | PublishError::NotARoom(_)
+    )
+}
+
 fn reason(error: &PublishError) -> ReasonCode {
     match error {
+        PublishError::NotARoom(_) => ReasonCode::TopicNameInvalid,
+        PublishError::Malformed(_) => ReasonCode::PayloadFormatInvalid,
+        PublishError::NotNow(_) => ReasonCode::ImplementationSpecificError,
         PublishError::NotAllowed(_) => ReasonCode::NotAuthorized,
         PublishError::Reserved => ReasonCode::TopicNameInvalid,
         PublishError::QuotaExceeded(_) => ReasonCode::QuotaExceeded,

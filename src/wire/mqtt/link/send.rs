@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use bytes::{Bytes, BytesMut};
 
 use crate::actors::topic::{Delivery, Received, Sending};
+use crate::config::limits::rooms::REPLAYED;
 use crate::domain::publication::{Publication, QoS};
 use crate::domain::{StoreError, Timestamp};
 
@@ -30,11 +31,19 @@ pub(super) struct Held {
     live: VecDeque<Delivery>,
     live_bytes: usize,
     retained: VecDeque<Delivery>,
+    /// What was asked for of a room's history, and what came live since: none of it may be dropped, and it has an order.
+    replay: VecDeque<Delivery>,
 }
 
 impl Held {
     fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.retained.is_empty()
+        self.live.is_empty() && self.retained.is_empty() && self.replay.is_empty()
+    }
+
+    /// Whether something that comes live has to wait for what was asked for of a room's history. What comes from a session's
+    /// queue has an order of its own.
+    fn goes_after(&self, delivery: &Delivery) -> bool {
+        !self.replay.is_empty() && delivery.ordinal.is_none() && delivery.receipt.is_none()
     }
 
     /// Keeps a live publication; says how many older ones had to go for it.
@@ -122,25 +131,38 @@ impl Link {
             self.deliver_at_most_once(delivery);
             return;
         }
-        match self.open(|open| open.outgoing.offer(delivery)) {
-            Some(Ok(())) => self.pump(),
-            Some(Err(_)) => self.overflow("too many publications wait for acknowledgements"),
+        let goes_after = |open: &Open| open.held.as_ref().is_some_and(|h| h.goes_after(delivery));
+        let offered = self.open(|open| match goes_after(open) {
+            true => None,
+            false => Some(open.outgoing.offer(delivery)),
+        });
+        match offered {
+            Some(Some(Ok(()))) => self.pump(),
+            Some(Some(Err(_))) => self.overflow("too many publications wait for acknowledgements"),
+            Some(None) => self.on_replay(vec![delivery.clone()]),
             None => {}
         }
     }
 
     fn deliver_at_most_once(&self, delivery: &Delivery) {
         let most = self.mqtt.settings.max_outbound_bytes;
-        self.open(|open| {
+        let goes_after = self.open(|open| {
             if open.held.is_some() || !self.may_write() {
                 let held = open.held.get_or_insert_default();
+                if held.goes_after(delivery) {
+                    return true;
+                }
                 let dropped = held.push(delivery.clone(), most);
                 open.forget_held();
                 watch::tally(|tally| tally.dropped += dropped);
-                return;
+                return false;
             }
             self.write(open, delivery, None, false);
+            false
         });
+        if goes_after == Some(true) {
+            self.on_replay(vec![delivery.clone()]);
+        }
     }
 
     /// Retained messages are sent as the client takes them: there may be many.
@@ -162,6 +184,22 @@ impl Link {
         }
     }
 
+    /// The topics have something that the client asked for at once. It is sent as the client takes it, and what comes live
+    /// goes after it.
+    pub(super) fn on_replay(&self, deliveries: Vec<Delivery>) {
+        let most = self.mqtt.settings.max_waiting + REPLAYED as usize + 1;
+        let is_too_much = self.open(|open| {
+            let held = open.held.get_or_insert_default();
+            held.replay.extend(deliveries);
+            held.replay.len() > most
+        });
+        match is_too_much {
+            Some(true) => self.overflow("too many publications wait for the client"),
+            Some(false) => self.pump(),
+            None => {}
+        }
+    }
+
     /// More would wait than may.
     fn overflow(&self, why: &str) {
         metrics::counter!("fanfare_mqtt_dropped_total", "reason" => "slow consumer").increment(1);
@@ -172,7 +210,8 @@ impl Link {
     pub(super) fn pump(&self) {
         let result = self.open(|open| {
             // What was retained is older than what came since.
-            self.pump_retained(open)?;
+            self.pump_kept(open, |held| &mut held.retained)?;
+            self.pump_kept(open, |held| &mut held.replay)?;
             while self.may_write() {
                 let Some(delivery) = open.held.as_mut().and_then(|held| held.pop_live()) else {
                     break;
@@ -193,9 +232,14 @@ impl Link {
         }
     }
 
-    fn pump_retained(&self, open: &mut Open) -> Result<(), StoreError> {
+    /// Sends what was kept for the client before it came, as far as it takes it.
+    fn pump_kept(
+        &self,
+        open: &mut Open,
+        kept: fn(&mut Held) -> &mut VecDeque<Delivery>,
+    ) -> Result<(), StoreError> {
         while self.may_write() {
-            let Some(retained) = open.held.as_mut().map(|held| &mut held.retained) else {
+            let Some(retained) = open.held.as_mut().map(|held| kept(held)) else {
                 break;
             };
             let Some(first) = retained.front() else {

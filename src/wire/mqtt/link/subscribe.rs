@@ -1,9 +1,12 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use crate::actors::topic::{Granted, SubscribeError};
-use crate::domain::publication::{QoS, Subscription};
+use bytestring::ByteString;
 
-use super::super::codec::{Packet, ReasonCode, SubAck, Subscribe, UnsubAck, Unsubscribe};
+use crate::actors::topic::{Granted, Recover, SubscribeError};
+use crate::domain::publication::{QoS, Subscription};
+use crate::domain::room::{Epoch, Place};
+
+use super::super::codec::{Extras, Packet, ReasonCode, SubAck, Subscribe, UnsubAck, Unsubscribe};
 use super::super::profile::{self, Profile};
 use super::Link;
 use super::connect::store_reason;
@@ -20,10 +23,19 @@ impl Link {
         for subscription in &mut packet.subscriptions {
             self.adapt(subscription);
         }
+        let recover = match recover(&packet.user) {
+            Ok(recover) => recover,
+            Err(what) => {
+                self.refuse_subscriptions(&packet, what);
+                return;
+            }
+        };
         self.busy.set(true);
         let link = self.me();
         actix::spawn(async move {
-            let results = attached.subscribe(packet.subscriptions).await;
+            let results = attached
+                .subscribe_since(packet.subscriptions, recover)
+                .await;
             let reasons = results.iter().map(|result| match result {
                 Ok(granted) => link.granted(granted),
                 Err(error) => link.subscription_refused(error),
@@ -39,6 +51,17 @@ impl Link {
             link.pump();
             link.unbusy();
         });
+    }
+
+    /// What is asked about a room can not be read.
+    fn refuse_subscriptions(&self, packet: &Subscribe, what: &'static str) {
+        metrics::counter!("fanfare_mqtt_refused_total", "reason" => "subscribe").increment(1);
+        let refused = ReasonCode::ImplementationSpecificError;
+        self.send(&Packet::SubAck(SubAck {
+            packet_id: packet.packet_id,
+            reasons: vec![refused; packet.subscriptions.len()],
+            extras: Extras::reason(what),
+        }));
     }
 
     /// What AWS IoT Core makes of a subscription (WIRE 4.3).
@@ -67,6 +90,8 @@ impl Link {
         match error {
             SubscribeError::NotAllowed(_) | SubscribeError::Reserved => ReasonCode::NotAuthorized,
             SubscribeError::Gone => ReasonCode::UnspecifiedError,
+            SubscribeError::NotARoom => ReasonCode::TopicFilterInvalid,
+            SubscribeError::NotRecoverable => ReasonCode::ImplementationSpecificError,
             SubscribeError::TooMany => ReasonCode::QuotaExceeded,
             SubscribeError::NotShareable => ReasonCode::SharedSubscriptionsNotSupported,
             SubscribeError::Store(error) => store_reason(error),
@@ -100,5 +125,82 @@ impl Link {
             }
             link.unbusy();
         });
+    }
+}
+
+/// What a client asks about a room's history by user properties of SUBSCRIBE (`client/PROTOCOL.md`).
+fn recover(user: &[(ByteString, ByteString)]) -> Result<Option<Recover>, &'static str> {
+    let property = |name: &str| {
+        let mut found = user.iter().filter(|(key, _)| &**key == name);
+        let first = found.next().map(|(_, value)| &**value);
+        match found.next() {
+            None => Ok(first),
+            Some(_) => Err("a user property about history is there twice"),
+        }
+    };
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let since = match (property("since-epoch")?, property("since-offset")?) {
+        (None, None) => None,
+        (Some(epoch), Some(offset)) => Some(Place {
+            epoch: Epoch::parse(epoch).ok_or("since-epoch must be 16 hexadecimal digits")?,
+            offset: number(offset).ok_or("since-offset must be a number")?,
+        }),
+        _ => return Err("since-epoch and since-offset go together"),
+    };
+    let last = property("history-last")?;
+    let last = last.map(|last| number(last).ok_or("history-last must be a number"));
+    let last = last.transpose()?;
+    Ok((since.is_some() || last.is_some()).then(|| Recover {
+        since,
+        last: last.unwrap_or(0),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(properties: &[(&str, &str)], expect: Result<Option<(Option<u64>, u64)>, &str>) {
+        let user: Vec<_> = properties
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        let found = recover(&user)
+            .map(|found| found.map(|found| (found.since.map(|since| since.offset), found.last)));
+        assert_eq!(found, expect, "{properties:?}");
+    }
+
+    #[test]
+    fn properties_say_what_was_seen_last() {
+        let epoch = ("since-epoch", "8f14e45fceea167a");
+        check(&[], Ok(None));
+        check(&[("other", "x")], Ok(None));
+        check(&[epoch, ("since-offset", "7")], Ok(Some((Some(7), 0))));
+        check(&[("history-last", "50")], Ok(Some((None, 50))));
+        check(
+            &[epoch, ("since-offset", "0"), ("history-last", "1")],
+            Ok(Some((Some(0), 1))),
+        );
+        check(&[epoch], Err("since-epoch and since-offset go together"));
+        check(
+            &[epoch, ("since-offset", "+7")],
+            Err("since-offset must be a number"),
+        );
+        check(
+            &[("since-epoch", "x"), ("since-offset", "7")],
+            Err("since-epoch must be 16 hexadecimal digits"),
+        );
+        check(
+            &[("history-last", "1"), ("history-last", "2")],
+            Err("a user property about history is there twice"),
+        );
+        check(
+            &[("history-last", "")],
+            Err("history-last must be a number"),
+        );
     }
 }
