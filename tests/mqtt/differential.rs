@@ -574,7 +574,7 @@ fn differ(number: u64, seed: u64, servers: [SocketAddr; 2]) -> Option<String> {
             if settled && one.seen == other.seen {
                 break;
             }
-            if since.elapsed() > Duration::from_secs(2) {
+            if since.elapsed() > Duration::from_secs(10) {
                 return Some(format!(
                     "versions {versions:?}\n{}\nMosquitto {:#?}\nFanfare {:#?}",
                     history.join("\n"),
