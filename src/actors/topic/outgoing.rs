@@ -43,6 +43,8 @@ struct Queue {
     sent: Option<Ordinal>,
     /// What was taken over up to this one may have been sent in an earlier connection.
     sent_before: Option<Ordinal>,
+    /// After a restart: how many more may have been.
+    unsure: usize,
 }
 
 impl Outgoing {
@@ -55,6 +57,7 @@ impl Outgoing {
                 sent: None,
                 behind: true,
                 sent_before,
+                unsure: limits.in_flight.into(),
             }
         });
         let flow = queue.map(|queue| Flow::new(limits, Some(queue)));
@@ -228,15 +231,17 @@ impl Flow {
                 Some(sent) if queued.ordinal <= sent => Again::Duplicate,
                 _ => Again::No,
             };
-            let ordinal = queued.ordinal;
+            let (ordinal, is_received) = (queued.ordinal, queued.received);
             if self.window.push(delivery(queued), again).is_err() {
                 queue.behind = true;
                 break;
             }
             queue.last = Some(ordinal);
+            queue.unsure = queue.unsure.saturating_sub(usize::from(!is_received));
         }
-        // After a restart it is not known what was sent; no more than the window can have been.
-        if queue.sent_before == Some(Ordinal(u64::MAX)) {
+        // After a restart it is not known what was sent; no more than the window can have been, besides what the client
+        // has said it has: that may only not have left the queue in time.
+        if queue.sent_before == Some(Ordinal(u64::MAX)) && (queue.unsure == 0 || !queue.behind) {
             queue.sent_before = queue.last;
         }
         Ok(())
