@@ -107,6 +107,25 @@ impl Plane {
         }
     }
 
+    /// Does something with the same topics on another worker, until that is stopped.
+    pub(super) fn elsewhere(
+        &self,
+        work: impl AsyncFnOnce(Self) + Send + 'static,
+    ) -> actix::Arbiter {
+        let topics = self.topics.clone();
+        let other = actix::Arbiter::new();
+        other.spawn_fn(move || {
+            actix::spawn(async move {
+                let here = Self {
+                    topics,
+                    ..Self::new()
+                };
+                work(here).await;
+            });
+        });
+        other
+    }
+
     /// A connection without a session that outlives it.
     pub(super) async fn client(&self, id: &str) -> Client {
         self.connect(id, |_| {}).await.unwrap()

@@ -773,46 +773,38 @@ async fn a_recovery_on_another_worker_has_no_gap_and_no_repeat() {
     const ROOMS: u64 = 8;
     const SAID: u64 = 300;
     let plane = Plane::new();
-    let topics = plane.topics.clone();
     // This worker's shard is there before the other's, so that rooms are spread over both.
     let _here = plane.client("here").await;
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let (seen, see) = mpsc::channel::<(String, u64)>();
-    let other = actix::Arbiter::new();
-    other.spawn_fn(move || {
-        actix::spawn(async move {
-            let plane = Plane {
-                topics,
-                ..Plane::new()
-            };
-            let client = plane.client("far").await;
-            ready.send(()).unwrap();
-            for round in 0..2000_u64 {
-                pause(1).await;
-                // Every room is recovered again and again while it is spoken in.
-                if round < 4 {
-                    let room = format!("long/{round}");
-                    client
-                        .recover(
-                            &room,
-                            Recover {
-                                since: None,
-                                last: 1000,
-                            },
-                        )
-                        .await;
-                }
-                for one in client.came() {
-                    let mut words = one.split(' ');
-                    let topic = words.next().unwrap().to_owned();
-                    if let (false, Some(Ok(offset))) =
-                        (topic.starts_with('$'), words.next().map(str::parse))
-                    {
-                        seen.send((topic, offset)).unwrap();
-                    }
+    let other = plane.elsewhere(async move |plane| {
+        let client = plane.client("far").await;
+        ready.send(()).unwrap();
+        for round in 0..2000_u64 {
+            pause(1).await;
+            // Every room is recovered again and again while it is spoken in.
+            if round < 4 {
+                let room = format!("long/{round}");
+                client
+                    .recover(
+                        &room,
+                        Recover {
+                            since: None,
+                            last: 1000,
+                        },
+                    )
+                    .await;
+            }
+            for one in client.came() {
+                let mut words = one.split(' ');
+                let topic = words.next().unwrap().to_owned();
+                if let (false, Some(Ok(offset))) =
+                    (topic.starts_with('$'), words.next().map(str::parse))
+                {
+                    seen.send((topic, offset)).unwrap();
                 }
             }
-        });
+        }
     });
     is_ready.await.unwrap();
     for number in 0..SAID * ROOMS {

@@ -94,26 +94,18 @@ async fn the_retain_flag_is_as_asked_for() {
 #[actix::test]
 async fn other_workers_get_it_in_order() {
     let plane = Plane::new();
-    let topics = plane.topics.clone();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let (seen, see) = mpsc::channel();
-    let other = actix::Arbiter::new();
-    other.spawn_fn(move || {
-        actix::spawn(async move {
-            let plane = Plane {
-                topics,
-                ..Plane::new()
-            };
-            let mut client = plane.client("far").await;
-            client.subscribe("a", AtLeastOnce).await;
-            ready.send(()).unwrap();
-            for _ in 0..500 {
-                pause(2).await;
-                for text in client.got() {
-                    seen.send(text).unwrap();
-                }
+    let other = plane.elsewhere(async move |plane| {
+        let mut client = plane.client("far").await;
+        client.subscribe("a", AtLeastOnce).await;
+        ready.send(()).unwrap();
+        for _ in 0..500 {
+            pause(2).await;
+            for text in client.got() {
+                seen.send(text).unwrap();
             }
-        });
+        }
     });
     is_ready.await.unwrap();
     for number in 0..100 {
@@ -139,30 +131,22 @@ async fn other_workers_get_it_in_order() {
 #[actix::test]
 async fn what_waits_for_a_worker_that_stands_still_comes_in_order() {
     let plane = Plane::new();
-    let topics = plane.topics.clone();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let (go, went) = mpsc::channel::<()>();
     let (told, hear) = mpsc::channel();
-    let other = actix::Arbiter::new();
-    other.spawn_fn(move || {
-        actix::spawn(async move {
-            let plane = Plane {
-                topics,
-                ..Plane::new()
-            };
-            let client = plane.client("far").await;
-            client.subscribe("a", AtLeastOnce).await;
-            client.subscribe("$share/g/a", AtLeastOnce).await;
-            ready.send(()).unwrap();
-            went.recv().unwrap();
-            loop {
-                pause(1).await;
-                let came = client.link.deliveries.take();
-                let text = |delivery| super::super::testing::text(delivery);
-                told.send(came.iter().map(text).collect::<Vec<_>>())
-                    .unwrap();
-            }
-        });
+    let other = plane.elsewhere(async move |plane| {
+        let client = plane.client("far").await;
+        client.subscribe("a", AtLeastOnce).await;
+        client.subscribe("$share/g/a", AtLeastOnce).await;
+        ready.send(()).unwrap();
+        went.recv().unwrap();
+        loop {
+            pause(1).await;
+            let came = client.link.deliveries.take();
+            let text = |delivery| super::super::testing::text(delivery);
+            told.send(came.iter().map(text).collect::<Vec<_>>())
+                .unwrap();
+        }
     });
     is_ready.await.unwrap();
     let mut hear_all = Vec::new();

@@ -203,33 +203,25 @@ async fn a_durable_session_gets_what_is_on_its_way_to_the_disk_once() {
 #[actix::test]
 async fn a_subscription_just_after_gets_what_was_retained_once_on_another_worker() {
     let plane = Plane::new();
-    let topics = plane.topics.clone();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let (go, went) = std::sync::mpsc::channel();
     let (told, hear) = std::sync::mpsc::channel();
-    let other = actix::Arbiter::new();
-    other.spawn_fn(move || {
-        actix::spawn(async move {
-            let plane = Plane {
-                topics,
-                ..Plane::new()
-            };
-            let mut client = plane.client("far").await;
-            // So that the worker is one to which publications are sent.
-            client.subscribe("other", AtMostOnce).await;
-            ready.send(()).unwrap();
-            for qos in [AtMostOnce, AtLeastOnce] {
-                went.recv().unwrap();
-                let mut asked = subscription("+", qos);
-                asked.retain_handling = RetainHandling::Always;
-                let granted = client.try_subscribe(asked).await.unwrap();
-                told.send(granted.retained.len()).unwrap();
-                pause(50).await;
-                told.send(client.got().len()).unwrap();
-                let filter = subscription("+", qos).filter;
-                client.attached().unsubscribe(&[filter]).await.unwrap();
-            }
-        });
+    let other = plane.elsewhere(async move |plane| {
+        let mut client = plane.client("far").await;
+        // So that the worker is one to which publications are sent.
+        client.subscribe("other", AtMostOnce).await;
+        ready.send(()).unwrap();
+        for qos in [AtMostOnce, AtLeastOnce] {
+            went.recv().unwrap();
+            let mut asked = subscription("+", qos);
+            asked.retain_handling = RetainHandling::Always;
+            let granted = client.try_subscribe(asked).await.unwrap();
+            told.send(granted.retained.len()).unwrap();
+            pause(50).await;
+            told.send(client.got().len()).unwrap();
+            let filter = subscription("+", qos).filter;
+            client.attached().unsubscribe(&[filter]).await.unwrap();
+        }
     });
     is_ready.await.unwrap();
     for qos in [AtMostOnce, AtLeastOnce] {

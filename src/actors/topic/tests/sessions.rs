@@ -86,6 +86,43 @@ async fn after_a_restart_the_session_goes_on() {
 }
 
 #[actix::test]
+async fn what_the_client_has_hides_nothing_that_was_sent_before_a_restart() {
+    let plane = Plane::new();
+    let connect = async |plane: &Plane| {
+        let narrow = |connect: &mut super::super::Connect| {
+            connect.clean_start = false;
+            connect.expiry = Some(Duration::from_secs(60));
+            connect.window.in_flight = 2;
+        };
+        plane.connect("1", narrow).await.unwrap()
+    };
+    let mut client = connect(&plane).await;
+    client.subscribe("a", ExactlyOnce).await;
+    for payload in ["1", "2", "3", "4", "5"] {
+        plane.publish("a", payload, ExactlyOnce).await.unwrap();
+    }
+    assert_eq!(client.sends(), ["2 1", "3 2"]);
+    for id in [2, 3] {
+        let Some(Received::Stored(stored)) = client.outgoing.received(id) else {
+            panic!("a durable message");
+        };
+        stored.await.unwrap();
+    }
+    // That the first two are completed is not waited for, and is lost.
+    plane.store.disk(Disk::Hangs);
+    assert!((2..=3).all(|id| client.outgoing.completed(id)));
+    assert_eq!(client.sends(), ["4 3", "5 4"]);
+    plane.store.disk(Disk::Works);
+    let restarted = Plane::on(plane.store.clone());
+    let mut client = connect(&restarted).await;
+    assert_eq!(client.sends(), ["2 release", "3 release"]);
+    assert!((2..=3).all(|id| client.outgoing.completed(id)));
+    assert_eq!(client.sends(), ["4d 3", "5d 4"]);
+    assert!((4..=5).all(|id| client.outgoing.refused(id)));
+    assert_eq!(client.sends(), ["6 5"], "no more than the window was sent");
+}
+
+#[actix::test]
 async fn exactly_once_out_is_not_sent_again_once_received() {
     let plane = Plane::new();
     let mut client = plane.durable("1").await;
