@@ -18,4 +18,5 @@ mod full_disk;
 mod kills;
 mod mqtt;
 mod process;
+mod stalled_disk;
 mod topic_cuts;

@@ -77,23 +77,42 @@ impl Client {
     }
 
     pub fn send(&mut self, packet: Packet) {
-        let mut bytes = BytesMut::new();
-        self.encoder.encode(&packet, &mut bytes).unwrap();
-        self.raw(&bytes);
+        self.send_together([packet]);
     }
 
     /// Sends packets in one write, so that the server mostly finds them together.
     pub fn send_together(&mut self, packets: impl IntoIterator<Item = Packet>) {
+        let bytes = self.encoded(packets);
+        self.raw(&bytes);
+    }
+
+    /// Packets as they are sent.
+    pub fn encoded(&mut self, packets: impl IntoIterator<Item = Packet>) -> BytesMut {
         let mut bytes = BytesMut::new();
         for packet in packets {
             self.encoder.encode(&packet, &mut bytes).unwrap();
         }
-        self.raw(&bytes);
+        bytes
     }
 
     /// Sends bytes as they are. The server may have closed already.
     pub fn raw(&mut self, bytes: &[u8]) {
         let _closed = self.stream.write_all(bytes);
+    }
+
+    /// Sends what the connection takes until nothing moves any more; gives the number of bytes back.
+    pub fn push(&mut self, bytes: &[u8], patience: Duration) -> usize {
+        self.stream.set_write_timeout(Some(patience)).unwrap();
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(taken) => sent += taken,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        sent
     }
 
     fn come(&mut self, limit: Duration) -> Came {

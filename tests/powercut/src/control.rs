@@ -13,6 +13,7 @@ use std::path::Path;
 /// | [`Control::WRITE`] | n > 0: the n-th write from now fails with `EIO`, once |
 /// | [`Control::SPACE`] | n ≥ 0: n more bytes can be written, then `ENOSPC`; below 0: no limit |
 /// | [`Control::INJECTED`] | counts the calls that were made to fail |
+/// | [`Control::HELD`] | not 0: syncs do not begin |
 #[derive(Debug)]
 pub struct Control(File);
 
@@ -29,8 +30,10 @@ impl Control {
     pub const SPACE: usize = 2;
     /// Word: calls made to fail.
     pub const INJECTED: usize = 3;
+    /// Word: whether syncs wait.
+    pub const HELD: usize = 4;
     /// How many words there are.
-    pub const WORDS: usize = 4;
+    pub const WORDS: usize = 5;
 
     /// Makes the file, with every fault off.
     ///
@@ -79,6 +82,14 @@ impl Control {
     /// Whatever writing the file says.
     pub fn free_space(&self) -> io::Result<()> {
         self.set(Self::SPACE, -1)
+    }
+
+    /// From now on syncs wait, or no longer do.
+    ///
+    /// # Errors
+    /// Whatever writing the file says.
+    pub fn hold_syncs(&self, held: bool) -> io::Result<()> {
+        self.set(Self::HELD, held.into())
     }
 
     /// How many calls were made to fail so far: proof that a fault was met.

@@ -127,10 +127,6 @@ const REACHED: &[(&str, &str)] = &[
 /// Constants beside the limits at which nothing is refused, and limits that no test reaches yet, each with the reason.
 const UNREACHED: &[(&str, &str)] = &[
     ("TEXT_BYTES", "what MQTT's own two-byte length can carry"),
-    (
-        "PUBLICATIONS_BEHIND",
-        "not yet: a disk that hangs under a thousand publications",
-    ),
     ("FAN_OUT_BATCH", "a size of work: nothing is refused at it"),
     (
         "CACHED_TOPICS",

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
 
 use powercut::Control;
 
@@ -60,6 +62,14 @@ pub fn sync_fails() -> bool {
         }
         due
     })
+}
+
+/// Returns when syncs are not held.
+pub fn wait_while_held() {
+    let Some(words) = words() else { return };
+    while words[Control::HELD].load(SeqCst) != 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// What a write of `count` bytes may do.

@@ -54,6 +54,9 @@ fn write_to(fd: c_int, buffers: &[iovec], offset: Option<off_t>) -> ssize_t {
 }
 
 fn sync(fd: c_int, call: libc::c_long) -> c_int {
+    if sys::is_on_disk(fd) {
+        faults::wait_while_held();
+    }
     let begun = recorder::lock().and_then(|mut recorder| {
         let (file, _) = recorder.id_of(fd)?;
         Some(recorder.sync_begins(fd, file))
