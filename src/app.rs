@@ -14,6 +14,7 @@ use crate::actors::history::Historians;
 use crate::actors::queue::{Queues, QueuesConfig};
 use crate::actors::registrar::{Registrar, SessionSettings};
 use crate::actors::session;
+use crate::actors::topic::SessionQueues;
 use crate::actors::user::Users;
 use crate::auth::{Authenticator, OperatorKey, Rights, Rulebook, Seal, Versions};
 use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
@@ -27,14 +28,17 @@ use crate::wire::{cognito, http, iot, kinesis, pages, probes, sqs, sts};
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "aws")]
+mod broker;
 mod listen;
 mod mqtt;
 mod running;
 mod settings;
+pub mod trust;
 
 pub use listen::{Addresses, TlsSettings};
 use listen::{Listening, Sockets};
-use mqtt::{MqttParts, Plane};
+use mqtt::{Kept, MqttParts, Plane};
 use running::Running;
 
 /// Everything that can be set, typed and checked.
@@ -87,6 +91,9 @@ pub struct Settings {
     /// The `aws` backend, if it is that one.
     #[cfg(feature = "aws")]
     pub aws: Option<crate::backends::aws::AwsOptions>,
+    /// The broker that topics go through on that backend, if there are topics.
+    #[cfg(feature = "aws")]
+    pub broker: Option<broker::BrokerSettings>,
 }
 
 /// Why the program did not start.
@@ -239,7 +246,16 @@ impl Core {
         let authenticator = authenticator(settings, store.clone(), versions, clock)?;
         let authenticator = Arc::new(authenticator);
         let plane = settings.mqtt.as_ref();
-        let plane = plane.map(|parts| Plane::start(parts, &store, &queues, &authenticator, clock));
+        let kept = || Kept {
+            store: store.clone(),
+            histories: store.clone(),
+            inboxes: Some(SessionQueues {
+                queues: queues.clone(),
+                catalog: store.clone(),
+            }),
+            broker: None,
+        };
+        let plane = plane.map(|parts| Plane::start(parts, kept(), &authenticator, clock));
         let plane = plane.transpose()?;
         Ok(Self {
             clock,
@@ -308,8 +324,10 @@ impl Core {
             iot::KEY_ROUTES,
         );
         if let (Some(plane), Some(parts)) = (&self.plane, &settings.mqtt) {
-            let data = Arc::new(self.iot_data_state(plane, parts));
+            let data = plane.data_state(parts, &self.authenticator, self.clock);
+            let data = Arc::new(data);
             door = plane.serve(door, parts);
+            door = door.rest("iot", "iotdata", &data, iot::data::PUBLISH_ROUTES);
             door = door.rest("iot", "iotdata", &data, iot::data::DATA_ROUTES);
             door = door.rest("rooms", "execute-api", &data, iot::data::ROOM_ROUTES);
         }
@@ -327,6 +345,7 @@ impl Core {
 
     fn rest_state(&self, settings: &Settings) -> http::RestState {
         http::RestState {
+            has_topics: settings.mqtt.is_some(),
             registrar: self.registrar.clone(),
             dispatchers: self.dispatchers.clone(),
             users: Arc::new(self.users.clone()),
@@ -377,16 +396,6 @@ impl Core {
         sts::StsState {
             authenticator: self.authenticator.clone(),
             account: settings.aws_account.clone(),
-        }
-    }
-
-    fn iot_data_state(&self, plane: &Plane, parts: &MqttParts) -> iot::data::DataState {
-        iot::data::DataState {
-            topics: plane.topics.clone(),
-            authenticator: self.authenticator.clone(),
-            clock: self.clock,
-            max_payload_bytes: parts.max_payload_bytes(),
-            max_client_id_bytes: parts.links.max_client_id_bytes,
         }
     }
 

@@ -8,7 +8,9 @@ use super::dispatcher::Routes;
 use crate::backends::Renewal;
 use crate::backends::plane::SessionDirectory;
 use crate::config::limits;
-use crate::domain::session::{AesKeyBytes, Credentials, EnvelopeVersion, OpenSession, Session};
+use crate::domain::session::{
+    AesKeyBytes, Credentials, EnvelopeVersion, OpenSession, Session, Transport,
+};
 use crate::domain::{Clock, IdentityId, QueueName, SessionKey, StoreError, Timestamp, UserId};
 
 /// How sessions are made.
@@ -43,6 +45,8 @@ pub struct Create {
     pub envelope: EnvelopeVersion,
     /// `topics`, not yet expanded.
     pub topics: Option<Vec<String>>,
+    /// `transport`.
+    pub transport: Option<Transport>,
 }
 
 /// Why a session was not created.
@@ -113,6 +117,7 @@ impl Registrar {
             ttl: expires.plus(self.settings.ttl),
             retention: Some(create.retention.unwrap_or(self.settings.retention)),
             topics,
+            transport: create.transport,
             now,
             key: create.key,
             user: create.user,

@@ -4,18 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Settings, StartError};
+use super::broker::Way;
+use super::mqtt::{MqttParts, Plane};
+use super::{GOODBYE, Settings, StartError};
 use crate::actors::dispatcher::Dispatchers;
 use crate::actors::registrar::Registrar;
-use crate::auth::{Authenticator, Rights};
+use crate::auth::{Authenticator, Rights, Seal, Versions};
+use crate::backends::aws::broker::Upstream;
 use crate::backends::aws::history::History;
 use crate::backends::aws::relay::Relay;
 use crate::backends::aws::sessions::Sessions;
 use crate::backends::aws::{AwsOptions, Services, tables};
+use crate::backends::broker::TopicBroker;
 use crate::config::{Backend, Config};
 use crate::domain::{Clock, StoreError};
 use crate::wire::front::Door;
-use crate::wire::{http, kinesis, probes};
+use crate::wire::{http, iot, kinesis, probes};
 
 /// How often a node asks whether it is its turn to look for expired sessions.
 const TURN: Duration = Duration::from_secs(10);
@@ -27,6 +31,8 @@ pub(super) struct Core {
     history: Arc<History>,
     registrar: Registrar,
     authenticator: Arc<Authenticator>,
+    topics: Option<(Plane, MqttParts)>,
+    upstream: Option<Arc<Upstream>>,
 }
 
 /// What the backend works with; `None` if it is another.
@@ -67,8 +73,15 @@ impl Core {
             }
         }
         let clock = Clock::start();
-        let sessions = Sessions::new(services.clone());
-        let relay = Arc::new(Relay::new(services.clone(), sessions.clone()));
+        let way = Way::new(settings, services.credentials.clone(), clock)?;
+        let mut sessions = Sessions::new(services.clone());
+        if let Some(way) = &way {
+            sessions = sessions.telling(way.teller());
+        }
+        let upstream = way.as_ref().map(|way| way.upstream().clone());
+        let broker = upstream.clone();
+        let broker = broker.map(|upstream| upstream as Arc<dyn TopicBroker>);
+        let relay = Arc::new(Relay::new(services.clone(), sessions.clone(), broker));
         let history = History::new(services, relay.clone(), clock);
         let directory = Arc::new(sessions.clone());
         let authenticator = Authenticator::elsewhere(
@@ -77,12 +90,16 @@ impl Core {
             vec![settings.region.clone()],
             clock,
         );
-        let authenticator = authenticator.with(Rights {
+        let authenticator = Arc::new(authenticator.with(Rights {
             aws_account: settings.aws_account.clone(),
+            seal: way.as_ref().map(|_| seal(settings)).transpose()?,
             book: settings.book.clone(),
             guest_rate: settings.guest_rate,
-            ..Rights::default()
-        });
+            versions: Arc::new(Versions::default()),
+        }));
+        let topics = way
+            .map(|way| way.start(&authenticator, clock))
+            .transpose()?;
         let registrar = Registrar::new(directory, None, settings.sessions.clone(), clock);
         sweep(sessions, registrar.clone(), clock);
         Ok(Self {
@@ -90,8 +107,24 @@ impl Core {
             dispatchers: Dispatchers::relaying(relay, clock),
             history: Arc::new(history),
             registrar,
-            authenticator: Arc::new(authenticator),
+            authenticator,
+            topics,
+            upstream,
         })
+    }
+
+    /// Ends when what was accepted is where it belongs.
+    pub(super) async fn end(&self) {
+        if let Some(upstream) = &self.upstream {
+            upstream.flush(GOODBYE).await;
+        }
+    }
+
+    /// Ends the connections of MQTT clients.
+    pub(super) async fn say_goodbye(&self) {
+        if let Some((plane, _)) = &self.topics {
+            plane.transports.drain(GOODBYE).await;
+        }
     }
 
     pub(super) fn authenticator(&self) -> &Authenticator {
@@ -101,6 +134,7 @@ impl Core {
     /// The door with everything that can be called behind it.
     pub(super) fn door(&self, settings: &Settings, probes: probes::ProbeState) -> Door {
         let rest = http::RestState {
+            has_topics: self.topics.is_some(),
             registrar: self.registrar.clone(),
             dispatchers: self.dispatchers.clone(),
             users: self.history.clone(),
@@ -112,14 +146,50 @@ impl Core {
             stream: settings.stream.clone(),
             ingest: Arc::new(relay),
         };
-        // No other wire is served here that has something to tell.
-        let document = http::document_state(utoipa::openapi::OpenApi::default());
-        Door::new(self.authenticator.clone(), settings.limits.clone(), "http")
+        let document = http::document_state(match &self.topics {
+            Some(_) => iot::document(),
+            // No other wire is served here that has something to tell.
+            None => utoipa::openapi::OpenApi::default(),
+        });
+        let door = Door::new(self.authenticator.clone(), settings.limits.clone(), "http")
             .rest("http", "execute-api", &Arc::new(rest), http::ROUTES)
             .rest("probes", "execute-api", &Arc::new(probes), probes::ROUTES)
             .rest("document", "execute-api", &document, http::DOCUMENT_ROUTES)
-            .rpc(kinesis::Wire, &Arc::new(stream), kinesis::OPERATIONS)
+            .rpc(kinesis::Wire, &Arc::new(stream), kinesis::OPERATIONS);
+        match &self.topics {
+            Some((plane, parts)) => self.with_topics(door, settings, plane, parts),
+            None => door,
+        }
     }
+
+    /// What this node can answer about topics alone: publishing, and keys to connect with. What is retained is the broker's,
+    /// and who is connected no single node knows.
+    fn with_topics(
+        &self,
+        door: Door,
+        settings: &Settings,
+        plane: &Plane,
+        parts: &MqttParts,
+    ) -> Door {
+        let keys = Arc::new(iot::IotState {
+            authenticator: self.authenticator.clone(),
+            region: settings.region.clone(),
+        });
+        let data = Arc::new(plane.data_state(parts, &self.authenticator, self.clock));
+        plane
+            .serve(door, parts)
+            .rest("iot", "iot", &keys, iot::CONTROL_ROUTES)
+            .rest("iot", "execute-api", &keys, iot::KEY_ROUTES)
+            .rest("iot", "iotdata", &data, iot::data::PUBLISH_ROUTES)
+    }
+}
+
+/// What guests' keys and connect tokens are sealed with. All nodes that shall know each other's have the same file.
+fn seal(settings: &Settings) -> Result<Seal, StartError> {
+    let secrets = settings.store.dir.join("token-secrets");
+    std::fs::create_dir_all(&settings.store.dir)
+        .and_then(|()| Seal::at(&secrets))
+        .map_err(|error| StartError::Secrets(secrets, error))
 }
 
 /// Removes expired sessions from time to time, one node of all.

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::actors::queue::Queues;
-use crate::actors::topic::{RetainedLimits, StandingRights, TopicParts, TopicSettings, Topics};
+use crate::actors::topic::{
+    RetainedLimits, SessionQueues, StandingRights, TopicParts, TopicSettings, Topics,
+};
 use crate::auth::Authenticator;
-use crate::backends::embedded::Embedded;
+use crate::backends::broker::TopicBroker;
+use crate::backends::rooms::RoomStore;
+use crate::backends::topics::TopicStore;
 use crate::config::{self, Config};
 use crate::domain::publication::Publication;
 use crate::domain::topic::Hash;
 use crate::domain::{Clock, StoreError};
 use crate::wire::front::{Door, Origins};
+use crate::wire::iot::data::DataState;
 use crate::wire::mqtt::link::{Mqtt, MqttSettings};
 use crate::wire::mqtt::transport::TransportOptions;
 use crate::wire::mqtt::{MqttDoor, Profile, Transports, door};
@@ -51,6 +55,16 @@ impl MqttParts {
 }
 
 impl MqttParts {
+    /// The same for topics that go through a broker: what a node would have to keep is not offered.
+    #[cfg(feature = "aws")]
+    pub(super) fn through_a_broker(&self) -> Self {
+        let mut parts = self.clone();
+        parts.topics.rooms.clear();
+        parts.links.max_session_expiry = std::time::Duration::ZERO;
+        parts.links.shared_subscriptions = false;
+        parts
+    }
+
     /// The longest payload that can be published over HTTP: what an MQTT client might publish.
     pub(super) fn max_payload_bytes(&self) -> usize {
         match self.links.profile {
@@ -101,7 +115,16 @@ fn links(mqtt: &config::Mqtt) -> MqttSettings {
         max_topic_aliases: mqtt.max_topic_aliases,
         max_client_id_bytes: mqtt.max_client_id_bytes,
         max_session_expiry: mqtt.max_session_expiry,
+        shared_subscriptions: true,
     }
+}
+
+/// Where the topic plane keeps what it keeps, and what it goes through.
+pub(super) struct Kept {
+    pub(super) store: Arc<dyn TopicStore>,
+    pub(super) histories: Arc<dyn RoomStore>,
+    pub(super) inboxes: Option<SessionQueues>,
+    pub(super) broker: Option<Arc<dyn TopicBroker>>,
 }
 
 /// The running topic plane.
@@ -115,18 +138,17 @@ impl Plane {
     /// Reads what the store has, and keeps time from now on.
     pub(super) fn start(
         parts: &MqttParts,
-        store: &Arc<Embedded>,
-        queues: &Queues,
+        kept: Kept,
         authenticator: &Arc<Authenticator>,
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let topics = Topics::open(
             TopicParts {
-                store: store.clone(),
-                histories: store.clone(),
+                store: kept.store,
+                histories: kept.histories,
                 rights: Arc::new(Rights(authenticator.clone())),
-                queues: queues.clone(),
-                catalog: store.clone(),
+                inboxes: kept.inboxes,
+                broker: kept.broker,
                 clock,
             },
             parts.topics.clone(),
@@ -149,6 +171,22 @@ impl Plane {
 }
 
 impl Plane {
+    /// What HTTP's way to the topics works with.
+    pub(super) fn data_state(
+        &self,
+        parts: &MqttParts,
+        authenticator: &Arc<Authenticator>,
+        clock: Clock,
+    ) -> DataState {
+        DataState {
+            topics: self.topics.clone(),
+            authenticator: authenticator.clone(),
+            clock,
+            max_payload_bytes: parts.max_payload_bytes(),
+            max_client_id_bytes: parts.links.max_client_id_bytes,
+        }
+    }
+
     /// Lets connections in through the door.
     pub(super) fn serve(&self, door: Door, parts: &MqttParts) -> Door {
         let origins = parts.origins.clone();

@@ -15,7 +15,7 @@ pub(super) enum Running {
     Embedded(Box<Core>),
     /// What asks services elsewhere.
     #[cfg(feature = "aws")]
-    Aws(aws::Core),
+    Aws(Box<aws::Core>),
 }
 
 impl Running {
@@ -25,7 +25,9 @@ impl Running {
         on_failure: OnFailure,
     ) -> Result<Self, StartError> {
         match &settings.aws {
-            Some(options) => Ok(Self::Aws(aws::Core::start(settings, options).await?)),
+            Some(options) => Ok(Self::Aws(Box::new(
+                aws::Core::start(settings, options).await?,
+            ))),
             None => Self::start_embedded(settings, on_failure),
         }
     }
@@ -79,7 +81,7 @@ impl Running {
                 core.queues.drain().await;
             }
             #[cfg(feature = "aws")]
-            Self::Aws(_) => {}
+            Self::Aws(core) => core.say_goodbye().await,
         }
     }
 
@@ -96,7 +98,7 @@ impl Running {
                 }
             }
             #[cfg(feature = "aws")]
-            Self::Aws(_) => {}
+            Self::Aws(core) => core.end().await,
         }
     }
 }

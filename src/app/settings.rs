@@ -58,6 +58,8 @@ impl Settings {
             bench: config.bench.enabled,
             #[cfg(feature = "aws")]
             aws: super::aws::options(config),
+            #[cfg(feature = "aws")]
+            broker: super::broker::settings(config),
         }
     }
 }

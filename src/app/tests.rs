@@ -180,6 +180,7 @@ async fn expired(given: &Composed) -> Credentials {
         ttl: now.plus(Duration::from_secs(3600)),
         retention: None,
         topics: None,
+        transport: None,
         now,
     };
     given.core.store.open(open).await.unwrap();

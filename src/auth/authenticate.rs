@@ -152,7 +152,7 @@ impl Authenticator {
         Self::over(operators, Sessions::Here(registry), regions, clock)
     }
 
-    /// The same for sessions that are looked up elsewhere. Topics are not for them.
+    /// The same for sessions that are looked up elsewhere: ask those methods that answer later.
     pub fn elsewhere(
         operators: Vec<OperatorKey>,
         directory: Arc<dyn SessionDirectory>,
@@ -257,6 +257,14 @@ impl Authenticator {
         }
     }
 
+    /// Where sessions are asked for, if not in this process.
+    pub(super) fn directory(&self) -> Option<&Arc<dyn SessionDirectory>> {
+        match &self.sessions {
+            Sessions::Here(_) => None,
+            Sessions::Elsewhere(directory) => Some(directory),
+        }
+    }
+
     pub(super) fn versions(&self) -> &Versions {
         &self.versions
     }
@@ -341,14 +349,19 @@ impl Authenticator {
         })
     }
 
-    /// Whose signature this is.
+    /// Whose signature this is; `holder` is who has the key, if that was asked for elsewhere.
     pub(super) fn signer(
         &self,
         request: &Request<'_>,
         claim: &Claim<'_>,
         rules: &Rules<'_>,
+        holder: Option<Session>,
     ) -> Result<Signer, Unauthenticated> {
-        self.signed_by(request, claim, rules, self.ask())
+        let holder = match holder {
+            Some(session) => Holder::Known(Some(Box::new(session))),
+            None => self.ask(),
+        };
+        self.signed_by(request, claim, rules, holder)
     }
 
     fn signed_by(

@@ -13,6 +13,8 @@ pub mod login;
 
 pub mod policy;
 
+pub mod presign;
+
 pub mod principal;
 
 pub mod rulebook;
@@ -36,7 +38,8 @@ pub use authenticate::{Authenticator, OperatorKey, Rights, Unauthenticated};
 pub use caller::{Access, Caller, Denied, Grant};
 pub use issue::{Claims, IssueError, Who};
 pub use login::LoginError;
-pub use principal::{Connection, Principal, session_topic};
+pub use presign::{RESERVED, presign};
+pub use principal::{Connection, Principal};
 pub use rulebook::Rulebook;
 pub use seal::Seal;
 pub use upgrade::{Recheck, Revoked};

@@ -117,11 +117,6 @@ impl Principal {
     }
 }
 
-/// The topic that a session's queue is read by.
-pub fn session_topic(session: &Session) -> String {
-    format!("sessions/{}", session.queue_name)
-}
-
 /// The name of a session's principal.
 pub(super) fn session_name(session: &Session) -> Arc<str> {
     format!("session:{}/{}", session.key.account, session.key.session).into()
@@ -131,7 +126,7 @@ pub(super) fn session_name(session: &Session) -> Arc<str> {
 pub(super) fn session_grants(session: &Session) -> Arc<Grants> {
     let parse = |text: &str| TopicFilter::parse(text).ok();
     Arc::new(Grants {
-        read: parse(&session_topic(session)).into_iter().collect(),
+        read: parse(session.topic().as_str()).into_iter().collect(),
         full: session
             .topics
             .iter()

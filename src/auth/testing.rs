@@ -81,6 +81,7 @@ pub(crate) fn session(account: i64, id: &str, user: Option<i64>) -> Session {
         ttl: now.plus(Duration::from_secs(7200)),
         retention: Duration::from_secs(3600),
         topics: Vec::new(),
+        transport: crate::domain::session::Transport::default(),
     }
 }
 

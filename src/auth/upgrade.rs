@@ -1,10 +1,13 @@
 //! Who opens a connection by a signed URL or a token, and whether they still may.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use crate::domain::policy::Document;
 use crate::domain::session::Session;
-use crate::domain::{AccountId, IdentityId, SessionId, SessionKey, Timestamp};
+use crate::domain::{
+    AccountId, IdentityId, QueueName, QueueNo, SessionId, SessionKey, StoreError, Timestamp,
+};
 
 use super::authenticate::{Signer, stamp};
 use super::issue::{Claims, Narrowed, Who};
@@ -47,16 +50,47 @@ impl Authenticator {
     /// # Errors
     /// [`Unauthenticated`], which is a 403 at the upgrade.
     pub fn upgrade(&self, request: &Request<'_>) -> Result<Option<Principal>, Unauthenticated> {
+        self.upgrade_for(request, None)
+    }
+
+    /// As [`Authenticator::upgrade`], for sessions wherever they are looked up.
+    ///
+    /// # Errors
+    /// As [`Authenticator::upgrade`].
+    pub async fn admit_upgrade(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<Option<Principal>, Unauthenticated> {
+        let Some(directory) = self.directory() else {
+            return self.upgrade(request);
+        };
+        let holder = match (Claim::parse(request)?, connect_token(request.raw_query)?) {
+            (Some(claim), _) => directory.holder(claim.access_key().to_owned()).await?,
+            (None, Some(token)) => match self.session_in(token) {
+                Some(key) => directory.find(key).await?,
+                None => None,
+            },
+            (None, None) => None,
+        };
+        self.upgrade_for(request, holder)
+    }
+
+    /// `holder`: the session that the request's key or token may be of, if that was asked for elsewhere.
+    fn upgrade_for(
+        &self,
+        request: &Request<'_>,
+        holder: Option<Session>,
+    ) -> Result<Option<Principal>, Unauthenticated> {
         let token = connect_token(request.raw_query)?;
         let Some(claim) = Claim::parse(request)? else {
-            return token.map(|token| self.by_token(token)).transpose();
+            return token.map(|token| self.by_token(token, holder)).transpose();
         };
         if token.is_some() {
             let text = "Only one of a token and a signature may say who connects.";
             return Err(AuthError::IncompleteSignature(text).into());
         }
         let rules = SignatureRules::mqtt(stamp(self.clock().wall()), self.regions());
-        let principal = match self.signer(request, &claim, &rules)? {
+        let principal = match self.signer(request, &claim, &rules, holder)? {
             Signer::Operator { expires, .. } => self.operator(expires),
             Signer::Session(session) => self.session_principal(session),
             Signer::Issued(claims) => self.issued(claims).map_err(revoked)?,
@@ -75,7 +109,21 @@ impl Authenticator {
         }
     }
 
-    fn by_token(&self, token: &str) -> Result<Principal, Unauthenticated> {
+    /// The session that a token is of.
+    fn session_in(&self, token: &str) -> Option<SessionKey> {
+        let (_, claims) = self.opened(Purpose::Connect, token)?;
+        match &claims.who {
+            Who::Session {
+                account, session, ..
+            } => Some(SessionKey {
+                account: AccountId(*account),
+                session: SessionId::parse(session).ok()?,
+            }),
+            _ => None,
+        }
+    }
+
+    fn by_token(&self, token: &str, holder: Option<Session>) -> Result<Principal, Unauthenticated> {
         let Some((_, claims)) = self.opened(Purpose::Connect, token) else {
             return Err(AuthError::InvalidClientToken.into());
         };
@@ -85,18 +133,15 @@ impl Authenticator {
         match &claims.who {
             // The token is for connecting: the connection lasts as long as what the token was made with.
             Who::Operator { access_key } if self.is_operator(access_key) => Ok(self.operator(None)),
-            Who::Session {
-                account,
-                session,
-                queue,
-            } => {
-                let session = SessionId::parse(session).ok();
-                let key = session.map(|session| SessionKey {
-                    account: AccountId(*account),
-                    session,
-                });
-                let found = key.map(|key| self.session_of(&key)).transpose()?;
-                let found = found.flatten().filter(|found| {
+            Who::Session { queue, .. } => {
+                let found = match self.directory() {
+                    Some(_) => holder,
+                    None => match self.session_in(token) {
+                        Some(key) => self.session_of(&key)?,
+                        None => None,
+                    },
+                };
+                let found = found.filter(|found| {
                     found.queue.0 == *queue && self.clock().wall() < key_end(found)
                 });
                 let session = found.ok_or(AuthError::InvalidClientToken)?;
@@ -111,8 +156,29 @@ impl Authenticator {
     /// A number that rises when [`Authenticator::recheck`] may have something new to say about this principal, whose expiry
     /// aside. Two loads: ask as often as you like.
     pub fn version(&self, principal: &Principal) -> u64 {
-        let queue = principal.session.as_ref().map(|session| session.queue);
-        self.versions().of(queue)
+        let session = principal.session.as_deref();
+        self.versions().of(session.map(counted_as))
+    }
+
+    /// Somebody says, on this node or another, that the session of this queue was renewed or destroyed.
+    pub fn session_changed(&self, queue: &QueueName) {
+        self.versions().changed(number_of(queue));
+    }
+
+    /// Whether [`Authenticator::recheck`] can not tell about this principal, but [`Authenticator::recheck_elsewhere`] can.
+    pub fn is_elsewhere(&self, principal: &Principal) -> bool {
+        principal.session.is_some() && self.directory().is_some()
+    }
+
+    /// As [`Authenticator::recheck`], for sessions wherever they are looked up.
+    pub async fn recheck_elsewhere(&self, principal: &Principal) -> Recheck {
+        match (self.directory(), &principal.session) {
+            (Some(directory), Some(session)) => {
+                let found = directory.find(session.key.clone()).await;
+                self.recheck_session(principal, session, found)
+            }
+            _ => self.recheck(principal),
+        }
     }
 
     /// Whether this principal may still do what it may. To be asked when its keys end, and when
@@ -121,7 +187,7 @@ impl Authenticator {
         let now = self.clock().wall();
         // A session that was renewed in the meantime has keys that last longer.
         if let Some(session) = &principal.session {
-            return self.recheck_session(principal, session, now);
+            return self.recheck_session(principal, session, self.session_of(&session.key));
         }
         if principal.expires.is_some_and(|expires| now >= expires) {
             return Recheck::Revoked(Revoked::Expired);
@@ -165,9 +231,9 @@ impl Authenticator {
         &self,
         principal: &Principal,
         session: &Arc<Session>,
-        now: Timestamp,
+        found: Result<Option<Session>, StoreError>,
     ) -> Recheck {
-        let found = match self.session_of(&session.key) {
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 // Whoever was let in stays in until the store can tell.
@@ -175,10 +241,10 @@ impl Authenticator {
                 return Recheck::Same;
             }
         };
-        let Some(found) = found.filter(|found| found.queue == session.queue) else {
+        let Some(found) = found.filter(|found| found.queue_name == session.queue_name) else {
             return Recheck::Revoked(Revoked::SessionOver);
         };
-        if now >= key_end(&found) {
+        if self.clock().wall() >= key_end(&found) {
             return Recheck::Revoked(Revoked::Expired);
         }
         if found == **session {
@@ -261,6 +327,20 @@ fn same(old: &Arc<Rules>, new: &Arc<Rules>) -> bool {
 /// When a session's keys end: never later than the session.
 fn key_end(session: &Session) -> Timestamp {
     session.credentials.expires.min(session.ttl)
+}
+
+/// The number that a session's changes are counted by: its queue's, or one made of the queue's name if that has none.
+fn counted_as(session: &Session) -> QueueNo {
+    match session.queue {
+        QueueNo::ELSEWHERE => number_of(&session.queue_name),
+        queue => queue,
+    }
+}
+
+fn number_of(queue: &QueueName) -> QueueNo {
+    let mut hasher = DefaultHasher::new();
+    queue.as_str().hash(&mut hasher);
+    QueueNo(hasher.finish())
 }
 
 fn revoked(why: Revoked) -> Unauthenticated {

@@ -35,6 +35,11 @@ impl Versions {
             Touched::Closed(route) => route.queue,
             _ => return,
         };
+        self.changed(queue);
+    }
+
+    /// Something has changed for the session of this queue.
+    pub(super) fn changed(&self, queue: QueueNo) {
         self.counter(queue).fetch_add(1, Ordering::Release);
     }
 

@@ -22,6 +22,7 @@ use crate::domain::{
 
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod broker;
 pub mod embedded;
 pub mod plane;
 pub mod rooms;

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::dial::{Address, Endpoint};
 use super::trust::TrustArgs;
+use crate::auth::RESERVED;
 use crate::config::DEVELOPMENT_KEYS;
 
 /// Where the server is, and the operator's keys.
@@ -218,13 +219,6 @@ impl Client {
         }
     }
 }
-
-/// What is percent-encoded in a URL's parts: everything but RFC 3986's unreserved characters.
-pub(super) const RESERVED: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
 
 /// A path of segments, each percent-encoded.
 pub fn path(segments: &[&str]) -> String {

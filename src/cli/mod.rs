@@ -14,7 +14,6 @@ pub mod mqtt;
 pub mod mqtt_password;
 pub mod notify;
 pub mod policy;
-mod presign;
 pub mod serve;
 pub mod session;
 mod shown;

@@ -19,8 +19,8 @@ use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use serde::Deserialize;
 
 use super::client::{CallError, ConnectArgs, run as block_on};
-use super::presign::presign;
 use super::shown;
+use crate::auth::presign;
 
 /// Publish and subscribe over MQTT 5.
 ///
@@ -257,7 +257,7 @@ impl WayIn {
                 "fanfare",
             ),
         };
-        presign(url, &keys, &connect.region, SystemTime::now())
+        Ok(presign(url, &keys, &connect.region, SystemTime::now())?)
     }
 }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use anyhow::anyhow;
+use rustls::ClientConfig;
+
+use crate::app::trust::{NoTrust, trusting};
 
 /// Whom to trust.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -22,34 +22,11 @@ impl TrustArgs {
     /// # Errors
     /// The file can not be read or holds no certificate; without a file, this machine trusts nobody.
     pub(super) fn config(&self) -> anyhow::Result<Arc<ClientConfig>> {
-        let mut roots = RootCertStore::empty();
-        match &self.cacert {
-            Some(path) => {
-                let shown = path.display();
-                let found = CertificateDer::pem_file_iter(path);
-                for certificate in found.with_context(|| format!("reading {shown}"))? {
-                    let certificate = certificate.with_context(|| format!("reading {shown}"))?;
-                    let added = roots.add(certificate);
-                    added.with_context(|| format!("{shown} holds what is no authority"))?;
-                }
-            }
-            None => {
-                let found = rustls_native_certs::load_native_certs();
-                roots.add_parsable_certificates(found.certs);
-            }
-        }
-        if roots.is_empty() {
-            match &self.cacert {
-                Some(path) => bail!("there is no certificate in {}", path.display()),
-                None => bail!("this machine trusts no authority: name one with --cacert"),
-            }
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Arc::new(config))
+        let config = trusting(self.cacert.as_deref());
+        config.map_err(|error| match error {
+            NoTrust::Nobody => anyhow!("{error}: name one with --cacert"),
+            error => error.into(),
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! `backend` and `[aws]`: on whose engines sessions, queues and history live.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Problem, seconds};
+use super::{Config, Problem, Secret, seconds};
 
 /// Life of keys that STS makes of a role: its shortest, and the longest that a role can be given.
 pub const STS_KEY_LIFETIME: (Duration, Duration) =
@@ -43,6 +44,22 @@ pub struct Aws {
     /// How often expired sessions are looked for, by one node of all.
     #[serde(with = "seconds")]
     pub sweep_interval: Duration,
+    /// The broker that topics go through: AWS IoT Core, or any other that speaks MQTT. Needed with `mqtt.enabled`.
+    pub broker_url: Option<String>,
+    /// Its user name.
+    pub broker_username: Option<String>,
+    /// Its password; in a file or the environment rather than in the configuration.
+    pub broker_password: Option<Secret>,
+    /// A file with its password.
+    pub broker_password_file: Option<PathBuf>,
+    /// Whether the URL of its WebSocket is signed with this node's AWS credentials, as AWS IoT Core wants it.
+    pub broker_presign: bool,
+    /// Whom to trust in TLS (PEM), if not this machine's authorities.
+    pub broker_ca_file: Option<PathBuf>,
+    /// What this node's client ids at the broker begin with.
+    pub broker_client_id: String,
+    /// Topic filters that this node may have at the broker; beyond it subscriptions are refused.
+    pub broker_max_subscriptions: usize,
 }
 
 impl Default for Aws {
@@ -57,6 +74,14 @@ impl Default for Aws {
             patience: Duration::from_secs(20),
             hold_bytes: 64 << 20,
             sweep_interval: Duration::from_secs(300),
+            broker_url: None,
+            broker_username: None,
+            broker_password: None,
+            broker_password_file: None,
+            broker_presign: false,
+            broker_ca_file: None,
+            broker_client_id: "fanfare-".to_owned(),
+            broker_max_subscriptions: 50_000,
         }
     }
 }
@@ -88,10 +113,7 @@ impl Config {
             let text = "backend = \"aws\" needs aws.session_role, the ARN of the role that sessions' keys are made of";
             return Err(Problem(text.to_owned()));
         }
-        if self.mqtt.enabled {
-            let text = "backend = \"aws\" has no topics yet: set mqtt.enabled = false";
-            return Err(Problem(text.to_owned()));
-        }
+        self.check_broker()?;
         let (least, most) = STS_KEY_LIFETIME;
         if !(least..=most).contains(&self.sessions.key_lifetime) {
             return Err(Problem(format!(
@@ -124,10 +146,9 @@ mod tests {
 
     #[test]
     #[cfg(feature = "aws")]
-    fn aws_needs_a_role_no_topics_and_key_lives_that_sts_gives() {
+    fn aws_needs_a_role_and_key_lives_that_sts_gives() {
         check(|_| {}, "");
         check(|config| config.aws.session_role = None, "aws.session_role");
-        check(|config| config.mqtt.enabled = true, "mqtt.enabled");
         let life = |secs| {
             move |config: &mut Config| config.sessions.key_lifetime = Duration::from_secs(secs)
         };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use figment::value::Value;
 
-use super::{Account, Role, Room, limits, rooms};
+use super::{Account, BrokerUrl, Role, Room, broker, limits, rooms};
 
 /// A key's value must pass the check; the words say what passes.
 pub(super) struct Text {
@@ -84,6 +84,20 @@ pub(super) const TEXTS: &[Text] = &[
         key: "aws.session_role",
         allowed: "the ARN of a role, such as arn:aws:iam::123456789012:role/fanfare-session",
         check: |text| text.starts_with("arn:") && text.contains(":role/") && text.len() <= 2048,
+    },
+    Text {
+        key: "aws.broker_url",
+        allowed: broker::ALLOWED,
+        check: |text| BrokerUrl::parse(text).is_some(),
+    },
+    filled("aws.broker_username", "a text that is not empty"),
+    filled(SECRET_KEYS[2], "a text that is not empty"),
+    filled("aws.broker_password_file", "a path"),
+    filled("aws.broker_ca_file", "a path"),
+    Text {
+        key: "aws.broker_client_id",
+        allowed: "1 to 64 letters, digits, hyphens and underscores",
+        check: |text| is_name(text, 64, "-_"),
     },
     access_key("operator_access_key"),
     filled(SECRET_KEYS[0], "a text that is not empty"),
@@ -213,10 +227,19 @@ pub(super) const LISTS: &[List] = &[
 ];
 
 /// Keys whose values are `true` or `false`.
-pub(super) const SWITCHES: &[&str] = &["bench.enabled", "mqtt.enabled", "mqtt.lifecycle_events"];
+pub(super) const SWITCHES: &[&str] = &[
+    "aws.broker_presign",
+    "bench.enabled",
+    "mqtt.enabled",
+    "mqtt.lifecycle_events",
+];
 
 /// The keys whose values no message shows, and no flag takes.
-pub const SECRET_KEYS: [&str; 2] = ["operator_secret_key", "operator_secret_key_2"];
+pub const SECRET_KEYS: [&str; 3] = [
+    "operator_secret_key",
+    "operator_secret_key_2",
+    "aws.broker_password",
+];
 
 /// Variables that start like settings and are none: what the command line uses as a client, and what tests of this
 /// program go by. One that ends in `_` stands for all that start with it.

@@ -146,6 +146,12 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("aws.patience", 1, 300, "seconds"),
     ("aws.hold_bytes", 2 << 20, 1 << 40, "bytes"),
     ("aws.sweep_interval", 10, 86_400, "seconds"),
+    (
+        "aws.broker_max_subscriptions",
+        1,
+        1_000_000,
+        "topic filters",
+    ),
     ("mqtt.max_connections", 1, 10_000_000, "connections"),
     ("mqtt.max_packet_bytes", 4096, 16 << 20, "bytes"),
     ("mqtt.connect_timeout", 1, 300, "seconds"),
@@ -411,6 +417,21 @@ pub mod aws {
     pub const LEASED_SESSIONS: usize = 100_000;
     /// How often a change is tried anew when another node changed the same session first. Beyond it 429.
     pub const CHANGE_TRIES: usize = 10;
+}
+
+/// What a node asks of the broker that its topics go through.
+pub mod broker {
+    use std::time::Duration;
+    /// Ours: packet ids that are in use at a time, so publications of quality of service 1 that were sent and are not
+    /// acknowledged, if the broker does not want fewer. More wait, in bytes bounded by `aws.hold_bytes`.
+    pub const PACKET_IDS: u16 = 1000;
+    /// Filters of one SUBSCRIBE (AWS IoT Core's own). More wait for the next.
+    pub const FILTERS: usize = 8;
+    /// Ours: retained messages that one SUBSCRIBE of a client brings. More are counted as dropped.
+    pub const RETAINED: usize = 10_000;
+    /// Ours: how long the broker keeps what is published while a node has lost its connection. What comes after that is not
+    /// for whoever is connected to the node.
+    pub const RESUME: Duration = Duration::from_secs(300);
 }
 
 /// STS's requests; past a limit, `ValidationError`.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod aws;
+mod broker;
 mod demo;
 pub mod keys;
 pub mod layers;
@@ -21,6 +22,7 @@ mod rooms;
 mod secret;
 
 pub use aws::{Aws, Backend, STS_KEY_LIFETIME};
+pub use broker::{BrokerScheme, BrokerUrl};
 pub use demo::{Demo, DemoEnabled};
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};

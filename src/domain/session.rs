@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::topic::TopicName;
 use super::{AccountId, IdentityId, QueueName, QueueNo, SessionKey, Timestamp, UserId};
 
 /// Which envelope a session's messages travel in (SEMANTICS 5).
@@ -39,6 +40,16 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// How a session's client gets its messages, where that is one way or another. In the embedded backend it is both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// It polls its queue.
+    #[default]
+    Sqs,
+    /// It subscribes to its topic.
+    Iot,
+}
+
 /// A session as the registry has it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Session {
@@ -68,6 +79,8 @@ pub struct Session {
     pub retention: Duration,
     /// MQTT topic filters that `create` granted, already expanded.
     pub topics: Vec<String>,
+    /// How its client gets its messages.
+    pub transport: Transport,
 }
 
 impl fmt::Debug for Session {
@@ -102,6 +115,8 @@ pub struct OpenSession {
     pub retention: Option<Duration>,
     /// MQTT topic filters, already expanded; `None` keeps what a refreshed session has.
     pub topics: Option<Vec<String>>,
+    /// `None` keeps what a refreshed session has, else the default.
+    pub transport: Option<Transport>,
     /// Now.
     pub now: Timestamp,
 }
@@ -141,6 +156,12 @@ impl Session {
             queue_name: self.queue_name.clone(),
             retention: self.retention,
         }
+    }
+
+    /// Its own MQTT topic.
+    pub fn topic(&self) -> TopicName {
+        let name = format!("sessions/{}", self.queue_name);
+        TopicName::parse(name.into()).expect("a queue's name has no wildcards")
     }
 
     /// Its account.

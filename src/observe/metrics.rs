@@ -42,12 +42,42 @@ const ALL: &[(&str, Kind, &str)] = &[
     (
         "fanfare_aws_held_bytes",
         Gauge,
-        "Bytes that wait for SQS and for history in the aws backend",
+        "Bytes that wait for SQS, for history and for the broker in the aws backend",
     ),
     (
         "fanfare_aws_refused_total",
         Counter,
         "Messages, or entries of history, refused by the aws backend because too much waits",
+    ),
+    (
+        "fanfare_broker_connected",
+        Gauge,
+        "Whether this node's connection to the broker of its topics stands, by connection",
+    ),
+    (
+        "fanfare_broker_disconnects_total",
+        Counter,
+        "Connections to the broker that ended or did not come about, by connection",
+    ),
+    (
+        "fanfare_broker_gaps_total",
+        Counter,
+        "Connections to the broker that did not go on with the session before: what came meanwhile is missing",
+    ),
+    (
+        "fanfare_broker_refused_total",
+        Counter,
+        "What the broker refused, by what it was",
+    ),
+    (
+        "fanfare_broker_skipped_total",
+        Counter,
+        "Publications from the broker to topics that no client can subscribe to",
+    ),
+    (
+        "fanfare_broker_subscriptions",
+        Gauge,
+        "Topic filters that this node has at the broker",
     ),
     (
         "fanfare_handler_panics_total",

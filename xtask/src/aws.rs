@@ -72,6 +72,7 @@ pub fn run(env: &Env) -> Result<String> {
     let sqs = elasticmq(env)?;
     let db = dynamodb(env)?;
     let sts = moto(env)?;
+    let (mosquitto, nats) = (tools::mosquitto(env)?, tools::nats(env)?);
     let variables = [
         ("FANFARE_TEST_SQS", sqs.url()),
         ("FANFARE_TEST_DYNAMODB", db.url()),
@@ -102,9 +103,30 @@ pub fn run(env: &Env) -> Result<String> {
         .args(["-m", "pytest", "tests/aws", "-q"])
         .current_dir(&env.root)
         .env("FANFARE_BIN", env.server())
+        // They are started, killed and started again by the tests.
+        .env("FANFARE_TEST_MOSQUITTO", &mosquitto)
+        .env("FANFARE_TEST_NATS", &nats)
         .envs(variables);
     tools::run(env, &mut pytest)?;
-    Ok(format!("on {}, {} and {}", sqs.name, db.name, sts.name))
+    let brokers = [
+        version(&mosquitto, "-h", "mosquitto version ")?,
+        version(&nats, "--version", "nats-server: v")?,
+    ];
+    Ok(format!(
+        "on {}, {}, {}, Mosquitto {} and NATS {}",
+        sqs.name, db.name, sts.name, brokers[0], brokers[1]
+    ))
+}
+
+/// What a program says its version is, after `before`.
+fn version(program: &Path, flag: &str, before: &str) -> Result<String> {
+    // Mosquitto ends with 1 after its help.
+    let said = Command::new(program).arg(flag).output();
+    let said = said.with_context(|| format!("cannot start {}", program.display()))?;
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let found = text.lines().find_map(|line| line.strip_prefix(before));
+    let found = found.with_context(|| format!("{} does not say its version", program.display()))?;
+    Ok(found.trim().to_owned())
 }
 
 fn elasticmq(env: &Env) -> Result<Server> {

@@ -143,6 +143,11 @@ pub fn mosquitto(env: &Env) -> Result<PathBuf> {
     debian(env, MOSQUITTO, &["mosquitto", "mosquitto-clients"])
 }
 
+/// NATS, whose MQTT is one of the brokers of the `aws` backend, from Debian's package if it is not there.
+pub fn nats(env: &Env) -> Result<PathBuf> {
+    debian(env, "/usr/sbin/nats-server", &["nats-server"])
+}
+
 /// The browser of the browser tests, from Debian's package if it is not there.
 pub fn chromium(env: &Env) -> Result<PathBuf> {
     debian(env, CHROMIUM, &["chromium"])

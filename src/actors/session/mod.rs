@@ -160,6 +160,7 @@ mod tests {
             ttl: Timestamp(0),
             retention: std::time::Duration::from_secs(60),
             topics: Vec::new(),
+            transport: crate::domain::session::Transport::default(),
         }
     }
 

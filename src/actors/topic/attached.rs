@@ -206,6 +206,7 @@ impl Attached {
         self.topics.inner.clients.leave(id, &handle, key);
         for subscription in subscriptions {
             let filter = &subscription.filter;
+            self.topics.end_upstream(filter);
             if filter.group().is_none() {
                 continue;
             }

@@ -2,7 +2,6 @@
 //! (`$aws/events/presence/connected/{clientId}` and so on).
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytestring::ByteString;
 use serde_json::{Value, json};
@@ -66,7 +65,10 @@ impl Event<'_> {
 impl Topics {
     /// Tells whoever wants to know.
     pub(in crate::actors::topic) fn announce(&self, attached: &Attached, event: Event<'_>) {
-        let wanted = || self.shards().iter().any(|shard| shard.wants_events());
+        // Who is connected to other nodes may want it.
+        let wanted = || {
+            self.inner.broker.is_some() || self.shards().iter().any(|shard| shard.wants_events())
+        };
         if !self.inner.settings.lifecycle_events || !wanted() {
             return;
         }
@@ -75,7 +77,7 @@ impl Topics {
         let Ok(topic) = TopicName::parse(name) else {
             return;
         };
-        let publication = Arc::new(Publication {
+        let publication = Publication {
             topic,
             payload: event.describe(attached).to_string().into(),
             qos: QoS::AtMostOnce,
@@ -83,7 +85,7 @@ impl Topics {
             properties: None,
             expires: None,
             publisher: None,
-        });
-        self.spread_unasked(publication);
+        };
+        self.tell_all(publication);
     }
 }

@@ -18,6 +18,7 @@ use actix::Actor as _;
 
 use crate::actors::queue::Queues;
 use crate::backends::QueueCatalog;
+use crate::backends::broker::TopicBroker;
 use crate::backends::rooms::RoomStore;
 use crate::backends::topics::TopicStore;
 use crate::domain::publication::{Ordinal, Publication};
@@ -55,6 +56,7 @@ mod testing;
 mod tests;
 mod ticks;
 mod trie;
+mod upstream;
 mod window;
 
 pub use actor::TopicActor;
@@ -115,8 +117,8 @@ struct Inner {
     id: u64,
     store: Arc<dyn TopicStore>,
     rights: Arc<dyn StandingRights>,
-    queues: Queues,
-    catalog: Arc<dyn QueueCatalog>,
+    inboxes: Option<SessionQueues>,
+    broker: Option<Arc<dyn TopicBroker>>,
     settings: TopicSettings,
     clock: Clock,
     shards: RwLock<Arc<[ShardHandle]>>,
@@ -143,12 +145,21 @@ pub struct TopicParts {
     pub histories: Arc<dyn RoomStore>,
     /// Whether publishers' rights still stand.
     pub rights: Arc<dyn StandingRights>,
-    /// The sessions' queues, for their topics.
-    pub queues: Queues,
-    /// The names of the sessions' queues.
-    pub catalog: Arc<dyn QueueCatalog>,
+    /// Whose messages are read by the sessions' topics; `None`: these are topics like others.
+    pub inboxes: Option<SessionQueues>,
+    /// Where what is published goes, and comes back from; `None`: nowhere, it stays in this process.
+    pub broker: Option<Arc<dyn TopicBroker>>,
     /// Time.
     pub clock: Clock,
+}
+
+/// The sessions' queues, for their topics.
+#[derive(Clone)]
+pub struct SessionQueues {
+    /// The queues.
+    pub queues: Queues,
+    /// Their names.
+    pub catalog: Arc<dyn QueueCatalog>,
 }
 
 impl Topics {
@@ -163,8 +174,8 @@ impl Topics {
                 id: IDS.fetch_add(1, Ordering::Relaxed),
                 store: parts.store,
                 rights: parts.rights,
-                queues: parts.queues,
-                catalog: parts.catalog,
+                inboxes: parts.inboxes,
+                broker: parts.broker,
                 clock: parts.clock,
                 shards: RwLock::new(Arc::new([])),
                 clients: Clients::default(),

@@ -16,7 +16,7 @@ use super::order::{LazyOrder, Promise};
 use super::retained::Turn;
 use super::shard::{Key, Shard, ShardHandle};
 use super::target::Merged;
-use super::{Inner, RetainedTable, Topics};
+use super::{Inner, RetainedTable, Topics, upstream};
 use crate::backends::rooms::Append;
 use crate::backends::topics::{DurablePublish, Placed, Recipient};
 use crate::domain::policy::{Access, Action, Decision};
@@ -117,6 +117,9 @@ impl Topics {
         from: Option<(ClientNo, u16)>,
         order: Option<&LazyOrder>,
     ) -> Publishing {
+        if let Some(broker) = &self.inner.broker {
+            return upstream::publish(&**broker, publication);
+        }
         if self.rooms().keeps_history(&publication.topic) {
             return self.say(publication, from, order);
         }

@@ -14,6 +14,7 @@ use super::shard::{Key, ShardHandle};
 use super::target::{Options, is_from};
 use super::ticks::Tick;
 use super::{Inner, Topics, lifecycle};
+use crate::backends::Commit;
 use crate::backends::topics::{DurablePublish, Recipient};
 use crate::domain::policy::{Access, Action, Decision};
 use crate::domain::publication::{ClientId, Publication, QoS, RetainHandling, Subscription};
@@ -51,12 +52,23 @@ pub enum SubscribeError {
     /// The client has as many subscriptions as it may.
     #[error("too many subscriptions")]
     TooMany,
-    /// A session's topic can not be shared.
-    #[error("a session's topic can not be shared")]
+    /// A session's topic can not be shared, and through a broker no topic can.
+    #[error("this can not be shared")]
     NotShareable,
+    /// What comes back from a broker does not say who published it.
+    #[error("whose publication it is, is not known here: there is no `no local`")]
+    NoLocal,
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A subscription that was made, and is yet to stand.
+struct Added {
+    /// `None`: it is not new.
+    since: Option<Since>,
+    /// When it stands at the broker.
+    upstream: Option<Commit<()>>,
 }
 
 /// When a new subscription was made: what is published from then on comes to it as it is published.
@@ -101,12 +113,18 @@ impl Attached {
             let refused = |_| Err(SubscribeError::NotRecoverable);
             return subscriptions.iter().map(refused).collect();
         }
+        let added = subscriptions
+            .iter()
+            .map(|subscription| self.add(subscription, recover));
+        let added: Vec<Result<Added, SubscribeError>> = added.collect();
         let mut results: Vec<Result<(), SubscribeError>> = Vec::new();
         let mut since = Vec::new();
-        for subscription in &subscriptions {
-            let added = self.add(subscription, recover);
-            since.push(added.as_ref().ok().copied().flatten());
-            results.push(added.map(|_| ()));
+        for (subscription, added) in subscriptions.iter().zip(added) {
+            since.push(added.as_ref().ok().and_then(|added| added.since));
+            results.push(match added {
+                Ok(added) => self.stands(subscription, added).await,
+                Err(error) => Err(error),
+            });
         }
         let stored = self.store_subscriptions().await;
         let mut granted = Vec::new();
@@ -118,7 +136,7 @@ impl Attached {
                     Err(SubscribeError::Store(error.clone()))
                 }
                 (Ok(()), Ok(())) => Ok(Granted {
-                    qos: subscription.qos,
+                    qos: self.topics.granted(subscription.qos),
                     retained: self.retained_for(subscription, since).await,
                 }),
             });
@@ -152,17 +170,18 @@ impl Attached {
         self.topics.store().save(record).await
     }
 
-    /// Says when the subscription was made, if it is new.
+    /// Says when the subscription was made, if it is new, and what to wait for until it stands.
     fn add(
         &self,
         subscription: &Subscription,
         recover: Option<Recover>,
-    ) -> Result<Option<Since>, SubscribeError> {
+    ) -> Result<Added, SubscribeError> {
         let filter = &subscription.filter;
         if self.is_detached() {
             return Err(SubscribeError::Gone);
         }
-        if let Some(refused) = refused(filter) {
+        let refused = refused(filter).or_else(|| self.topics.refused_upstream(subscription));
+        if let Some(refused) = refused {
             return Err(refused);
         }
         let beside = self.topics.beside(&self.access(), filter, recover)?;
@@ -196,7 +215,27 @@ impl Attached {
                 made
             }
         };
-        Ok(live.map(|live| Since { live, queued }))
+        let upstream = match live {
+            Some(_) => self.begin_upstream(subscription)?,
+            None => None,
+        };
+        let since = live.map(|live| Since { live, queued });
+        Ok(Added { since, upstream })
+    }
+
+    /// Waits until a subscription stands at the broker, if there is one.
+    async fn stands(
+        &self,
+        subscription: &Subscription,
+        added: Added,
+    ) -> Result<(), SubscribeError> {
+        let Some(upstream) = added.upstream else {
+            return Ok(());
+        };
+        upstream.await.map_err(|error| {
+            self.remove(&subscription.filter);
+            SubscribeError::Store(error)
+        })
     }
 
     /// The room's owner begins the subscription.
@@ -241,7 +280,11 @@ impl Attached {
         if filter.group().is_some() {
             self.topics.inner.groups.leave(filter, self.client());
         }
-        self.shard.unsubscribe(&self.subscriber, filter)
+        let removed = self.shard.unsubscribe(&self.subscriber, filter);
+        if removed {
+            self.topics.end_upstream(filter);
+        }
+        removed
     }
 
     /// From now on the connection reads the queue of a session.
@@ -249,11 +292,14 @@ impl Attached {
         if self.inboxes.borrow().contains_key(&asked.filter) {
             return Ok(());
         }
-        let Some(queue) = self.topics.inner.catalog.find(name)? else {
+        let Some(inboxes) = &self.topics.inner.inboxes else {
+            return Ok(());
+        };
+        let Some(queue) = inboxes.catalog.find(name)? else {
             return Err(SubscribeError::Reserved);
         };
         let inbox = Inbox::start(
-            self.topics.inner.queues.clone(),
+            inboxes.queues.clone(),
             queue,
             asked.filter.filter().into(),
             asked.qos,
@@ -313,6 +359,9 @@ impl Attached {
             RetainHandling::Never => false,
         };
         if !wanted || subscription.filter.group().is_some() {
+            return Vec::new();
+        }
+        if self.fetch_retained(subscription) {
             return Vec::new();
         }
         if let Some(queued) = since.and_then(|since| since.queued) {

@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::double::Memory;
 use super::{
     About, Attached, Closing, Connect, ConnectError, Delivery, Granted, Leaving, Link, Outgoing,
-    PublishError, RetainedLimits, Sending, StandingRights, SubscribeError, TopicParts,
-    TopicSettings, Topics, WillFate, WindowLimits,
+    PublishError, RetainedLimits, Sending, SessionQueues, StandingRights, SubscribeError,
+    TopicParts, TopicSettings, Topics, WillFate, WindowLimits,
 };
 use crate::actors::queue::{Queues, testing as queue_testing};
+use crate::backends::broker::TopicBroker;
 use crate::domain::policy::Access;
 use crate::domain::publication::{
     ClientId, Publication, Publisher, QoS, RetainHandling, Subscription, Will,
@@ -90,13 +91,25 @@ impl Plane {
 
     /// As after a restart: nothing is remembered but what the store has.
     pub(super) fn on(store: Arc<Memory>) -> Self {
+        Self::with(store, None)
+    }
+
+    /// Topics that go through a broker.
+    pub(super) fn through(broker: Arc<dyn TopicBroker>) -> Self {
+        Self::with(Memory::new(), Some(broker))
+    }
+
+    fn with(store: Arc<Memory>, broker: Option<Arc<dyn TopicBroker>>) -> Self {
         let (queues, catalog) = queue_testing::queues();
         let parts = TopicParts {
             store: store.clone(),
             histories: store.clone(),
             rights: Arc::new(Rights),
-            queues: queues.clone(),
-            catalog,
+            inboxes: Some(SessionQueues {
+                queues: queues.clone(),
+                catalog,
+            }),
+            broker,
             clock: Clock::start(),
         };
         let topics = Topics::open(parts, settings()).unwrap();

@@ -154,7 +154,8 @@ mod aws_servers {
             tables::create(&services, &table).await.unwrap();
         }
         let sessions = [(); 2].map(|()| Sessions::new(services.clone()));
-        let relay = |sessions: &Sessions| Arc::new(Relay::new(services.clone(), sessions.clone()));
+        let relay =
+            |sessions: &Sessions| Arc::new(Relay::new(services.clone(), sessions.clone(), None));
         Nodes {
             relays: sessions.each_ref().map(relay),
             sessions,

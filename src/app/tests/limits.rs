@@ -343,6 +343,7 @@ async fn crowd(given: &Composed, count: usize, ttl: Timestamp) {
             ttl,
             retention: None,
             topics: None,
+            transport: None,
             now,
         })
     });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::caller::Caller;
 use super::super::login::LoginError;
-use super::super::principal::{Connection, session_topic};
+use super::super::principal::Connection;
 use super::super::rulebook::Rulebook;
 use super::super::sigv4::HeaderList;
 use super::super::testing::{self, FakeRegistry, HOST, REGION};
@@ -190,7 +190,7 @@ fn signed_urls_of_both_services_let_in() {
 fn a_session_has_its_own_topic_and_what_it_was_granted() {
     let given = given();
     let principal = given.principal(&given.session.credentials);
-    let own = session_topic(&given.session);
+    let own = given.session.topic().to_string();
     for (action, resource, expect) in [
         (Action::Connect, "anything", true),
         (Action::Connect, "a+b", false),

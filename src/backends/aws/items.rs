@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::session::{Credentials, EnvelopeVersion, Session};
+use crate::domain::session::{Credentials, EnvelopeVersion, Session, Transport};
 use crate::domain::{
     AccountId, IdentityId, QueueName, QueueNo, SessionId, SessionKey, StoreError, Timestamp, UserId,
 };
@@ -130,6 +130,9 @@ pub fn attributes(session: &Session, version: u64, kind: Kind) -> Item {
         ("ttl", number(session.ttl.plus(ROW_GRACE).secs())),
         ("retention", number(session.retention.as_secs())),
     ];
+    if session.transport == Transport::Iot {
+        item.push(("transport", text("iot")));
+    }
     let topics = session.topics.iter().map(text).collect();
     item.push(("topics", AttributeValue::L(topics)));
     if let Some(url) = &session.queue_url {
@@ -193,6 +196,10 @@ pub fn session(item: &Item) -> Result<(Session, u64), StoreError> {
         ttl: time("endsAt")?,
         retention: Duration::from_secs(number_of(item, "retention")?),
         topics: topics.map(topic).collect::<Result<_, _>>()?,
+        transport: match item.contains_key("transport") {
+            true => Transport::Iot,
+            false => Transport::Sqs,
+        },
     };
     Ok((session, number_of(item, "version")?))
 }

@@ -7,6 +7,7 @@
 //! - [`sessions`]: who there is ([`SessionDirectory`](super::plane::SessionDirectory)), rows in [`items`], found by [`lookup`]
 //! - [`relay`]: messages to sessions ([`MessageRelay`](super::plane::MessageRelay)), through an [`outbox`] for each queue
 //! - [`history`]: what users had ([`UserHistory`](super::plane::UserHistory)), written by the [`writer`]
+//! - [`broker`]: topics, through AWS IoT Core or another that speaks MQTT ([`TopicBroker`](super::broker::TopicBroker))
 //! - [`service`]: calls that are made again, with pauses, until patience ends
 //! - [`tables`]: what must be there before
 
@@ -15,8 +16,10 @@ use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
+pub mod broker;
 pub mod history;
 pub mod items;
 pub mod keys;
@@ -67,6 +70,8 @@ pub struct Services {
     pub sqs: aws_sdk_sqs::Client,
     /// STS.
     pub sts: aws_sdk_sts::Client,
+    /// This node's credentials.
+    pub credentials: Option<SharedCredentialsProvider>,
     /// What was configured.
     pub options: AwsOptions,
 }
@@ -98,6 +103,7 @@ impl Services {
             db: aws_sdk_dynamodb::Client::new(&at(&options.dynamodb_endpoint)),
             sqs: aws_sdk_sqs::Client::new(&at(&options.sqs_endpoint)),
             sts: aws_sdk_sts::Client::new(&at(&options.sts_endpoint)),
+            credentials: shared.credentials_provider(),
             options,
         })
     }

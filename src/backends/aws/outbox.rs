@@ -22,8 +22,12 @@ use tokio::time::Instant;
 use super::Services;
 use super::leases::{Leased, Leases};
 use super::service::{self, Pauses};
+use crate::backends::Commit;
+use crate::backends::broker::TopicBroker;
 use crate::config::limits;
-use crate::domain::session::{EnvelopeVersion, Session};
+use crate::domain::publication::{Publication, QoS};
+use crate::domain::session::{EnvelopeVersion, Session, Transport};
+use crate::domain::topic::TopicName;
 use crate::domain::{QueueName, SessionKey, StoreError};
 use crate::envelope::{AesKey, Envelope, SessionCipher};
 
@@ -41,6 +45,8 @@ struct Inner {
     leases: Leases,
     boxes: DashMap<QueueName, Arc<Outbox>>,
     calls: Semaphore,
+    /// Where sessions' topics are.
+    broker: Option<Arc<dyn TopicBroker>>,
     hold: Arc<Hold>,
     /// Outboxes that are kept, counters and all, while nothing is sent.
     kept: usize,
@@ -104,6 +110,7 @@ impl Drop for Held {
 /// One queue's outbox.
 struct Outbox {
     url: String,
+    topic: TopicName,
     session: SessionKey,
     queue: QueueName,
     cipher: SessionCipher,
@@ -121,6 +128,7 @@ struct State {
 
 /// A message on its way.
 struct Letter {
+    transport: Transport,
     body: Bytes,
     sealed: Option<String>,
     /// Whether it was taken; `false`: there is no such queue.
@@ -137,17 +145,18 @@ impl fmt::Debug for Outboxes {
 
 impl Outboxes {
     /// Outboxes for the queues of the configured account.
-    pub fn new(services: Arc<Services>) -> Self {
-        Self::keeping(limits::aws::LEASED_SESSIONS, services)
+    pub fn new(services: Arc<Services>, broker: Option<Arc<dyn TopicBroker>>) -> Self {
+        Self::keeping(limits::aws::LEASED_SESSIONS, services, broker)
     }
 
-    fn keeping(kept: usize, services: Arc<Services>) -> Self {
+    fn keeping(kept: usize, services: Arc<Services>, broker: Option<Arc<dyn TopicBroker>>) -> Self {
         let hold = Hold::new(services.options.hold_bytes, "sqs");
         Self {
             inner: Arc::new(Inner {
                 leases: Leases::new(services.clone()),
                 boxes: DashMap::new(),
                 calls: Semaphore::new(PARALLEL_CALLS),
+                broker,
                 hold,
                 services,
                 kept,
@@ -155,7 +164,7 @@ impl Outboxes {
         }
     }
 
-    /// Hands over a message for a session. The answer comes when SQS has it: `true`, or `false` if the session or its
+    /// Hands over a message for a session. The answer comes when SQS has it, or the broker for whoever subscribes: `true`, or `false` if the session or its
     /// queue is no more.
     ///
     /// # Errors
@@ -168,6 +177,7 @@ impl Outboxes {
         let held = self.inner.hold.take(sealed_bytes(body.len()))?;
         let (done, answer) = oneshot::channel();
         let letter = Letter {
+            transport: session.transport,
             body,
             sealed: None,
             done,
@@ -220,6 +230,7 @@ impl Outbox {
         };
         Self {
             url: session.queue_url.as_deref().unwrap_or_default().to_owned(),
+            topic: session.topic(),
             session: session.key.clone(),
             queue: session.queue_name.clone(),
             cipher: SessionCipher::new(&AesKey::from_bytes(session.aes_key), format),
@@ -258,6 +269,10 @@ impl Run {
         while self.fill() {
             let seal = self.seal().await;
             let sent = match seal {
+                Ok(true) if self.batch[0].transport == Transport::Iot => {
+                    self.publish().await;
+                    continue;
+                }
                 Ok(true) => self.send().await,
                 Ok(false) => {
                     self.settle(|| Ok(false));
@@ -289,7 +304,13 @@ impl Run {
             && let Some(next) = state.waiting.front()
         {
             bytes += size(next);
-            if bytes > limits::SQS_MESSAGE_BYTES && !self.batch.is_empty() {
+            let is_too_much = bytes > limits::SQS_MESSAGE_BYTES;
+            let goes_elsewhere = |first: &Letter| first.transport != next.transport;
+            if self
+                .batch
+                .first()
+                .is_some_and(|first| is_too_much || goes_elsewhere(first))
+            {
                 break;
             }
             self.batch.extend(state.waiting.pop_front());
@@ -331,6 +352,23 @@ impl Run {
             letter.sealed = Some(cipher.seal(counter, &letter.body));
         }
         Ok(true)
+    }
+
+    /// Publishes to the session's topic. Whoever waits is answered when the broker has it, or will not.
+    async fn publish(&mut self) {
+        let published: Vec<_> = self
+            .batch
+            .iter()
+            .map(|letter| publish(&self.inner, &self.outbox, letter))
+            .collect();
+        for (letter, published) in self.batch.drain(..).zip(published) {
+            let outcome = match published {
+                Ok(taken) => taken.await,
+                Err(error) => Err(error),
+            };
+            // Nobody may wait for the answer any more.
+            let _ = letter.done.send(outcome.map(|()| true));
+        }
     }
 
     async fn send(&self) -> Sent {
@@ -407,6 +445,21 @@ impl Run {
     }
 }
 
+fn publish(inner: &Inner, outbox: &Outbox, letter: &Letter) -> Result<Commit<()>, StoreError> {
+    let broker = inner.broker.as_ref();
+    let no_topics = || StoreError::Failed("this node has no topics: see mqtt.enabled".into());
+    let sealed = letter.sealed.clone().unwrap_or_default();
+    broker.ok_or_else(no_topics)?.publish(Arc::new(Publication {
+        topic: outbox.topic.clone(),
+        payload: sealed.into(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: None,
+        expires: None,
+        publisher: None,
+    }))
+}
+
 type Sent = Result<SendMessageBatchOutput, SdkError<SendMessageBatchError, HttpResponse>>;
 
 /// Whether SQS says that there is no such queue.
@@ -447,7 +500,7 @@ mod tests {
 
     #[actix::test]
     async fn so_many_outboxes_are_kept_and_busy_ones_always() {
-        let outboxes = Outboxes::keeping(3, nowhere().await);
+        let outboxes = Outboxes::keeping(3, nowhere().await, None);
         let outbox = |id: &str| outboxes.outbox(&testing::session(1, id, None));
         let busy = outbox("busy");
         busy.lock().running = true;
@@ -461,7 +514,7 @@ mod tests {
 
     #[actix::test]
     async fn what_waits_is_bounded_and_leaves_its_room_when_patience_ends() {
-        let outboxes = Outboxes::new(nowhere().await);
+        let outboxes = Outboxes::new(nowhere().await, None);
         let session = testing::session(1, "s", None);
         let send = |length: usize| outboxes.send(&session, Bytes::from(vec![b'x'; length]));
         let first = send(600).unwrap();

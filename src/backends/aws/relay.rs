@@ -15,6 +15,7 @@ use super::lookup::Which;
 use super::outbox::Outboxes;
 use super::sessions::Sessions;
 use super::writer::Writer;
+use crate::backends::broker::TopicBroker;
 use crate::backends::plane::{MessageRelay, Parcel, QueueAddress, RelayError, Relayed, Relaying};
 use crate::config::limits;
 use crate::domain::history::NewEntry;
@@ -31,10 +32,14 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay to the sessions.
-    pub fn new(services: Arc<Services>, sessions: Sessions) -> Self {
+    /// A relay to the sessions; those whose client subscribes get their messages through the broker.
+    pub fn new(
+        services: Arc<Services>,
+        sessions: Sessions,
+        broker: Option<Arc<dyn TopicBroker>>,
+    ) -> Self {
         Self {
-            outboxes: Outboxes::new(services.clone()),
+            outboxes: Outboxes::new(services.clone(), broker),
             writer: Writer::start(services.clone()),
             services,
             sessions,

@@ -24,18 +24,39 @@ use crate::config::limits;
 use crate::domain::session::{OpenSession, Session};
 use crate::domain::{QueueName, QueueNo, SessionKey, StoreError, Timestamp};
 
+/// Told of each session that was refreshed, renewed or closed, by its queue, when that is decided.
+pub type Changed = Arc<dyn Fn(&QueueName) + Send + Sync>;
+
 /// The sessions of all nodes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sessions {
     pub(super) services: Arc<Services>,
     keys: Keys,
+    changed: Option<Changed>,
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
 }
 
 impl Sessions {
     /// The sessions in the configured table.
     pub fn new(services: Arc<Services>) -> Self {
         let keys = Keys::new(services.clone());
-        Self { services, keys }
+        Self {
+            services,
+            keys,
+            changed: None,
+        }
+    }
+
+    /// The same, and somebody is told of what changes.
+    #[must_use]
+    pub fn telling(mut self, changed: Changed) -> Self {
+        self.changed = Some(changed);
+        self
     }
 
     pub(super) fn table(&self) -> &str {
@@ -95,7 +116,7 @@ impl Sessions {
         }
         let mut sets = Vec::new();
         let row = items::attributes(session, version, Kind::Session);
-        let absent = ["user", "accountId"]
+        let absent = ["user", "accountId", "transport"]
             .iter()
             .filter(|name| !row.contains_key(**name));
         let absent: Vec<&str> = absent.copied().collect();
@@ -112,7 +133,12 @@ impl Sessions {
         }
         let call = call.update_expression(update);
         match persist("UpdateItem", self.pauses(), || call.clone().send()).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                if let (Some(changed), Some(_)) = (&self.changed, before) {
+                    changed(&session.queue_name);
+                }
+                Ok(true)
+            }
             Err(error) if is_lost(error.as_service_error()) => Ok(false),
             Err(error) => Err(trouble("UpdateItem", error)),
         }
@@ -217,6 +243,7 @@ impl Sessions {
             ttl: open.ttl,
             retention,
             topics: open.topics.clone().unwrap_or_default(),
+            transport: open.transport.unwrap_or_default(),
         };
         if !self.decide(&session, None).await? {
             self.delete_queue(&session).await?;
@@ -240,6 +267,7 @@ impl Sessions {
         if let Some(topics) = &open.topics {
             session.topics.clone_from(topics);
         }
+        session.transport = open.transport.unwrap_or(session.transport);
         if let Some(retention) = open.retention {
             session.retention = retention;
         }

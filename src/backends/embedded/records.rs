@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::domain::history::{Receipts, Unread};
 use crate::domain::message::{AttributeValue, MessageAttribute, MessageState, NewMessage, Origin};
 use crate::domain::queue::{DedupScope, QueueAttributes, QueueRecord, RedrivePolicy};
-use crate::domain::session::{Credentials, EnvelopeVersion, Session};
+use crate::domain::session::{Credentials, EnvelopeVersion, Session, Transport};
 use crate::domain::{
     AccountId, IdentityId, MessageId, QueueName, QueueNo, Seq, SessionId, SessionKey, StoreError,
     Timestamp, UserId,
@@ -369,6 +369,7 @@ impl<'a> SessionRow<'a> {
                 .iter()
                 .map(|topic| (*topic).to_owned())
                 .collect(),
+            transport: Transport::default(),
         })
     }
 }

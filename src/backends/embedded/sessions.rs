@@ -11,7 +11,7 @@ use super::{Embedded, catalog, codec, members};
 use crate::backends::{Commit, Opened, Renewal, SessionRegistry, Touched};
 use crate::config::limits;
 use crate::domain::queue::{QueueAttributes, QueueRecord};
-use crate::domain::session::{OpenSession, Session, SessionRoute};
+use crate::domain::session::{OpenSession, Session, SessionRoute, Transport};
 use crate::domain::{
     AccountId, IdentityId, QueueNo, Seq, SessionId, SessionKey, StoreError, Timestamp,
 };
@@ -218,6 +218,8 @@ fn create(tx: &mut Tx<'_>, open: OpenSession) -> Result<Session, StoreError> {
         ttl: open.ttl,
         retention,
         topics: open.topics.unwrap_or_default(),
+        // Both ways are there, always.
+        transport: Transport::default(),
     };
     write(tx, &session);
     let reference = codec::encode(&SessionKeyRow::new(&session.key), codec::NEVER);

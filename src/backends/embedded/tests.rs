@@ -128,6 +128,7 @@ fn open_session(account: i64, id: &str, user: Option<i64>, key: &str) -> OpenSes
         ttl: NOW.plus(Duration::from_secs(100)),
         retention: None,
         topics: None,
+        transport: None,
         now: NOW,
     }
 }

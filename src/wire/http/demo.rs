@@ -92,6 +92,7 @@ async fn sign_in(state: &DemoState, call: &Call) -> Answer {
         retention: None,
         envelope: EnvelopeVersion::V2,
         topics: Some(TOPICS.iter().map(|&topic| topic.to_owned()).collect()),
+        transport: None,
     });
     let session = Arc::new(created.await?);
     let described = describe(&state.rest, call, &session);

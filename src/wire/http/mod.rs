@@ -23,6 +23,8 @@ mod tests;
 
 /// What the routes work with.
 pub struct RestState {
+    /// Whether there are topics.
+    pub has_topics: bool,
     /// The session manager.
     pub registrar: Registrar,
     /// Where messages go.

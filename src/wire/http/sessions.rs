@@ -17,7 +17,7 @@ use super::{RestState, fields};
 use crate::actors::registrar::Create;
 use crate::config::limits;
 use crate::domain::policy::is_plain;
-use crate::domain::session::{EnvelopeVersion, Session};
+use crate::domain::session::{EnvelopeVersion, Session, Transport};
 use crate::domain::{AccountId, SessionId, SessionKey, UserId};
 use crate::wire::Call;
 
@@ -49,6 +49,9 @@ pub struct Description {
     envelope: &'static str,
     /// The session's own MQTT topic.
     topic: String,
+    /// Which of the two has its messages, `sqs` or `iot`; absent where both have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transport: Option<&'static str>,
     /// Host for MQTT over WebSocket.
     iot_endpoint: String,
     region: String,
@@ -111,6 +114,9 @@ pub struct CreateOptions {
     envelope: Option<String>,
     /// MQTT topic filters that the session may use; `{accountId}`, `{userId}` and `{sessionId}` expand.
     topics: Option<Vec<String>>,
+    /// `sqs` (default): its client polls its queue; `iot`: it subscribes to its topic. A refresh without it keeps what the
+    /// session has. With the embedded backend both are possible always, and this changes nothing.
+    transport: Option<String>,
 }
 
 /// Creates a session, or refreshes it: same queue, same pending messages, same AES key, new keys.
@@ -120,6 +126,7 @@ pub struct CreateOptions {
         ("account" = i64, Path), ("session" = String, Path), ("user" = i64, Path),
         ("MessageRetentionPeriod" = Option<u32>, Query), ("envelope" = Option<String>, Query),
         ("topics" = Option<String>, Query, description = "MQTT topic filters, separated by commas"),
+        ("transport" = Option<String>, Query, description = "sqs or iot"),
     ),
     responses((status = 200, body = OneSession), (status = 400, body = Failure), (status = 429, body = Failure)),
     security(("sigv4" = [])),
@@ -250,6 +257,13 @@ async fn open(state: &RestState, call: &Call) -> Answer {
         Some("gcm") => EnvelopeVersion::V2,
         Some(_) => return Err(Refused::invalid("envelope must be v1 or gcm")),
     };
+    let transport = match options.transport.as_deref() {
+        None => None,
+        Some("sqs") => Some(Transport::Sqs),
+        Some("iot") if state.has_topics => Some(Transport::Iot),
+        Some("iot") => return Err(Refused::invalid("transport=iot: there are no topics here")),
+        Some(_) => return Err(Refused::invalid("transport must be sqs or iot")),
+    };
     let retention = options.retention.map(|secs| match secs {
         60..=1_209_600 => Ok(Duration::from_secs(secs)),
         _ => Err(Refused::invalid(
@@ -266,6 +280,7 @@ async fn open(state: &RestState, call: &Call) -> Answer {
         retention: retention.transpose()?,
         envelope,
         topics: topics.transpose()?,
+        transport,
     };
     if create
         .topics
@@ -346,6 +361,9 @@ fn options(call: &Call) -> Result<CreateOptions, Refused> {
     if let Some(text) = fields::one(&query, "topics")? {
         options.topics = Some(text.split(',').map(str::to_owned).collect());
     }
+    if let Some(text) = fields::one(&query, "transport")? {
+        options.transport = Some(text.to_owned());
+    }
     Ok(options)
 }
 
@@ -368,7 +386,11 @@ pub(super) fn describe(state: &RestState, call: &Call, session: &Session) -> Des
             EnvelopeVersion::V1 => "v1",
             EnvelopeVersion::V2 => "gcm",
         },
-        topic: format!("sessions/{name}"),
+        topic: session.topic().to_string(),
+        transport: session.queue_url.as_ref().map(|_| match session.transport {
+            Transport::Sqs => "sqs",
+            Transport::Iot => "iot",
+        }),
         iot_endpoint: call.host.clone(),
         region: state.region.clone(),
     }

@@ -48,14 +48,17 @@ const GET: &[Method] = &[Method::GET];
 const POST: &[Method] = &[Method::POST];
 const DELETE: &[Method] = &[Method::DELETE];
 
-/// Routes that are signed for `iotdata`. Whoever has keys may call them; the policy of the keys decides about the topic.
+/// The route that publishes, signed for `iotdata`. Whoever has keys may call it; the policy of the keys decides about the
+/// topic.
+pub static PUBLISH_ROUTES: &[Route<DataState>] = &[Route {
+    methods: POST,
+    path: "/topics/{topic*}",
+    access: Access::Signed,
+    handler: |state, call| Box::pin(async move { told(publish::call(&state, &call).await) }),
+}];
+
+/// The other routes that are signed for `iotdata`, about what this process has of topics and clients.
 pub static DATA_ROUTES: &[Route<DataState>] = &[
-    Route {
-        methods: POST,
-        path: "/topics/{topic*}",
-        access: Access::Signed,
-        handler: |state, call| Box::pin(async move { told(publish::call(&state, &call).await) }),
-    },
     Route {
         methods: GET,
         path: "/retainedMessage/{topic*}",

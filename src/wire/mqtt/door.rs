@@ -34,8 +34,8 @@ impl MqttDoor {
 
 impl Links for MqttDoor {
     fn admit(&self, inbound: Inbound) -> LocalBoxFuture<'static, Result<Start, Refusal>> {
-        let admitted = self.admit_now(&inbound);
-        async move { admitted }.boxed_local()
+        let (mqtt, transports) = (self.mqtt.clone(), self.transports.clone());
+        admit(mqtt, transports, inbound).boxed_local()
     }
 
     fn accept(&self, socket: Socket) {
@@ -46,34 +46,35 @@ impl Links for MqttDoor {
     }
 }
 
-impl MqttDoor {
-    /// Old SDKs understand an HTTP error only (CLIENTS 1), so a signature that does not hold is one. Without any, CONNECT's
-    /// user name and password decide.
-    fn admit_now(&self, inbound: &Inbound) -> Result<Start, Refusal> {
-        if !self.transports.has_room() {
+/// Old SDKs understand an HTTP error only (CLIENTS 1), so a signature that does not hold is one. Without any, CONNECT's
+/// user name and password decide.
+async fn admit(
+    mqtt: Arc<Mqtt>,
+    transports: Transports,
+    inbound: Inbound,
+) -> Result<Start, Refusal> {
+    if !transports.has_room() {
+        return Err(Refusal::Unavailable);
+    }
+    let request = sigv4::Request {
+        method: inbound.method.as_str(),
+        raw_path: &inbound.raw_path,
+        raw_query: &inbound.raw_query,
+        headers: &inbound.headers,
+        authority: None,
+        body: b"",
+    };
+    let admitted = match mqtt.authenticator.admit_upgrade(&request).await {
+        Ok(admitted) => admitted,
+        Err(Unauthenticated::Refused(error)) => return Err(Refusal::Auth(error)),
+        Err(Unauthenticated::Store(error)) => {
+            tracing::error!(%error, "the session registry does not answer");
             return Err(Refusal::Unavailable);
         }
-        let request = sigv4::Request {
-            method: inbound.method.as_str(),
-            raw_path: &inbound.raw_path,
-            raw_query: &inbound.raw_query,
-            headers: &inbound.headers,
-            authority: None,
-            body: b"",
-        };
-        let admitted = match self.mqtt.authenticator.upgrade(&request) {
-            Ok(admitted) => admitted,
-            Err(Unauthenticated::Refused(error)) => return Err(Refusal::Auth(error)),
-            Err(Unauthenticated::Store(error)) => {
-                tracing::error!(%error, "the session registry does not answer");
-                return Err(Refusal::Unavailable);
-            }
-        };
-        let (mqtt, transports) = (self.mqtt.clone(), self.transports.clone());
-        Ok(Box::new(move |socket, first| {
-            transports.websocket(socket, first, |outbox| {
-                Reader(Link::new(mqtt, outbox, true, admitted.map(Arc::new)))
-            });
-        }))
-    }
+    };
+    Ok(Box::new(move |socket, first| {
+        transports.websocket(socket, first, |outbox| {
+            Reader(Link::new(mqtt, outbox, true, admitted.map(Arc::new)))
+        });
+    }))
 }

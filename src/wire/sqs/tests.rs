@@ -122,6 +122,7 @@ fn session(queue: &str) -> Caller {
         ttl: Timestamp(u64::MAX),
         retention: Duration::from_secs(3600),
         topics: Vec::new(),
+        transport: crate::domain::session::Transport::default(),
     }))
 }
 

@@ -28,6 +28,7 @@ const REACHED: &[(&str, &str)] = &[
         "test_options_come_by_query_or_by_json",
     ),
     ("SQS_MESSAGE_BYTES", "of_messages_in_sqs"),
+    ("RESUME", "test_a_connection_that_breaks_is_gone_on_with"),
     ("SEND_BATCH", "test_calls_are_few_when_messages_are_many"),
     (
         "HISTORY_TEXT_BYTES",

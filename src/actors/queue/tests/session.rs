@@ -32,6 +32,7 @@ fn session(queue: &QueueRecord) -> Session {
         ttl: Timestamp(0),
         retention: LONG,
         topics: Vec::new(),
+        transport: crate::domain::session::Transport::default(),
     }
 }
 

@@ -6,4 +6,5 @@ mod remote;
 mod retained;
 mod sessions;
 mod shared;
+mod upstream;
 mod wills;

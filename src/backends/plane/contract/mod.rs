@@ -92,6 +92,7 @@ fn open(now: Timestamp, key: SessionKey, user: Option<i64>) -> OpenSession {
         ttl: now.plus(Duration::from_secs(3600)),
         retention: Some(Duration::from_secs(600)),
         topics: Some(vec!["a/#".into()]),
+        transport: None,
         now,
     }
 }

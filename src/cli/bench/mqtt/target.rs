@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::packet::Version;
 use crate::cli::dial::server_name;
-use crate::cli::presign::presign;
+use crate::auth::presign;
 use crate::cli::trust::TrustArgs;
 
 /// Where a broker listens, and how clients connect to it.

@@ -195,6 +195,7 @@ impl Link {
             assigned_client_id: assigned.then(|| packet.client_id.clone()),
             topic_alias_maximum: (aliases > 0).then_some(aliases),
             subscription_ids_available: is_aws.then_some(false),
+            shared_available: (!settings.shared_subscriptions).then_some(false),
             server_keep_alive_s: (keep_alive != packet.keep_alive_s).then_some(keep_alive),
             ..ConnAck::default()
         }
@@ -374,6 +375,16 @@ pub(super) fn store_reason(error: &StoreError) -> ReasonCode {
     match error {
         StoreError::Full(_) => ReasonCode::QuotaExceeded,
         StoreError::Overloaded | StoreError::Unavailable(_) => ReasonCode::ServerBusy,
+        StoreError::Failed(_) | StoreError::Corrupt(_) => ReasonCode::UnspecifiedError,
+    }
+}
+
+/// The same where only what PUBACK, PUBREC and SUBACK have can be said (MQTT 5.0 sections 3.4.2.1, 3.5.2.1 and 3.9.3): none of
+/// them has `Server busy`.
+pub(super) fn kept_reason(error: &StoreError) -> ReasonCode {
+    match error {
+        StoreError::Full(_) | StoreError::Overloaded => ReasonCode::QuotaExceeded,
+        StoreError::Unavailable(_) => ReasonCode::ImplementationSpecificError,
         StoreError::Failed(_) | StoreError::Corrupt(_) => ReasonCode::UnspecifiedError,
     }
 }

@@ -60,6 +60,8 @@ pub struct MqttSettings {
     pub max_client_id_bytes: usize,
     /// Longest life of a session after its connection.
     pub max_session_expiry: Duration,
+    /// Whether there are shared subscriptions.
+    pub shared_subscriptions: bool,
 }
 
 /// What all links of the process share.
@@ -90,6 +92,8 @@ pub struct Link {
     reading: Cell<bool>,
     /// Whether this client was told what AWS IoT Core would not take.
     linted: Cell<bool>,
+    /// Whether somebody was asked whether the principal still is what it was.
+    asking: Cell<bool>,
 }
 
 // With its counters, one of mimalloc's sizes, as for `Open`.
@@ -163,6 +167,7 @@ impl Link {
             busy: Cell::new(false),
             reading: Cell::new(false),
             linted: Cell::new(false),
+            asking: Cell::new(false),
             mqtt,
         });
         watch::watch(&link);

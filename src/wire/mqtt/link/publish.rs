@@ -7,7 +7,7 @@ use crate::domain::publication::{Publication, Publisher, QoS};
 use super::super::codec::{Ack, Extras, Packet, PacketId, Publish, ReasonCode, Version};
 use super::super::profile;
 use super::aliases::BadAlias;
-use super::connect::store_reason;
+use super::connect::{kept_reason, store_reason};
 use super::{Link, watch};
 
 impl Link {
@@ -307,6 +307,6 @@ fn reason(error: &PublishError) -> ReasonCode {
         PublishError::NotAllowed(_) => ReasonCode::NotAuthorized,
         PublishError::Reserved => ReasonCode::TopicNameInvalid,
         PublishError::QuotaExceeded(_) => ReasonCode::QuotaExceeded,
-        PublishError::Store(error) => store_reason(error),
+        PublishError::Store(error) => kept_reason(error),
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::room::{Epoch, Place};
 use super::super::codec::{Extras, Packet, ReasonCode, SubAck, Subscribe, UnsubAck, Unsubscribe};
 use super::super::profile::{self, Profile};
 use super::Link;
-use super::connect::store_reason;
+use super::connect::kept_reason;
 
 impl Link {
     pub(super) fn on_subscribe(&self, mut packet: Subscribe) {
@@ -91,10 +91,12 @@ impl Link {
             SubscribeError::NotAllowed(_) | SubscribeError::Reserved => ReasonCode::NotAuthorized,
             SubscribeError::Gone => ReasonCode::UnspecifiedError,
             SubscribeError::NotARoom => ReasonCode::TopicFilterInvalid,
-            SubscribeError::NotRecoverable => ReasonCode::ImplementationSpecificError,
+            SubscribeError::NotRecoverable | SubscribeError::NoLocal => {
+                ReasonCode::ImplementationSpecificError
+            }
             SubscribeError::TooMany => ReasonCode::QuotaExceeded,
             SubscribeError::NotShareable => ReasonCode::SharedSubscriptionsNotSupported,
-            SubscribeError::Store(error) => store_reason(error),
+            SubscribeError::Store(error) => kept_reason(error),
         }
     }
 

@@ -124,7 +124,24 @@ impl Link {
         let Some((principal, version)) = asked.flatten() else {
             return;
         };
-        match authenticator.recheck(&principal) {
+        if !authenticator.is_elsewhere(&principal) {
+            self.judge(authenticator.recheck(&principal), version);
+            return;
+        }
+        if self.asking.replace(true) {
+            return;
+        }
+        let link = self.me();
+        actix::spawn(async move {
+            let recheck = link.mqtt.authenticator.recheck_elsewhere(&principal).await;
+            link.asking.set(false);
+            link.judge(recheck, version);
+        });
+    }
+
+    /// What was found out about the principal when the version was this.
+    fn judge(&self, recheck: Recheck, version: u64) {
+        match recheck {
             Recheck::Same => {
                 self.open(|open| open.principal_version = version);
             }

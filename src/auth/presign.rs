@@ -4,14 +4,33 @@
 
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use aws_credential_types::Credentials;
 use hyper::Uri;
-use percent_encoding::utf8_percent_encode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 
-use super::client::RESERVED;
-use crate::auth::sigv4::{SigningKey, Stamp};
+use super::sigv4::{SigningKey, Stamp};
+
+/// What is percent-encoded in a URL's parts: everything but RFC 3986's unreserved characters.
+pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// Why a URL is not signed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSigned {
+    /// It is no URL, or names no host.
+    #[error("{0} is no URL with a host")]
+    NotAUrl(String),
+    /// It has a query, which the signature would have to cover.
+    #[error("{0} has a query: it can not be signed")]
+    HasQuery(String),
+    /// The time is none that a signature can name.
+    #[error("the clock is wrong")]
+    Clock,
+}
 
 /// The service in the scope of the signature.
 const SERVICE: &str = "iotdevicegateway";
@@ -22,22 +41,20 @@ const SERVICE: &str = "iotdevicegateway";
 /// path is signed as it stands.
 ///
 /// # Errors
-/// `url` is none, or has a query; or the clock is wrong.
-pub(super) fn presign(
+/// [`NotSigned`], saying why.
+pub fn presign(
     url: &str,
     keys: &Credentials,
     region: &str,
     now: SystemTime,
-) -> anyhow::Result<String> {
-    let uri: Uri = url.parse().with_context(|| format!("{url} is no URL"))?;
-    let host = uri
-        .authority()
-        .with_context(|| format!("{url} names no host"))?;
-    anyhow::ensure!(
-        uri.query().is_none(),
-        "{url} has a query: it can not be signed"
-    );
-    let stamp = Stamp::from(now).text().context("the clock is wrong")?;
+) -> Result<String, NotSigned> {
+    let not_a_url = || NotSigned::NotAUrl(url.to_owned());
+    let uri: Uri = url.parse().map_err(|_| not_a_url())?;
+    let host = uri.authority().ok_or_else(not_a_url)?;
+    if uri.query().is_some() {
+        return Err(NotSigned::HasQuery(url.to_owned()));
+    }
+    let stamp = Stamp::from(now).text().ok_or(NotSigned::Clock)?;
     let stamp = std::str::from_utf8(&stamp).expect("digits and two letters");
     let scope = format!("{}/{region}/{SERVICE}/aws4_request", &stamp[..8]);
     let credential = format!("{}/{scope}", keys.access_key_id());
