@@ -10,6 +10,7 @@ mod timing;
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 
 use super::*;
+use presigned::presigned;
 
 pub(super) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 pub(super) const NOW: &str = "20150830T123600Z";

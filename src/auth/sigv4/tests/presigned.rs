@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn presigned(service: &str, expires: &str) -> Sent {
+pub(super) fn presigned(service: &str, expires: &str) -> Sent {
     let expires = if expires.is_empty() {
         String::new()
     } else {
