@@ -1,5 +1,6 @@
-//! Metrics, logging and health.
+//! Metrics, logging, health, and what becomes of single messages.
 
 pub mod health;
 pub mod logging;
 pub mod metrics;
+pub mod traces;
