@@ -1,5 +1,6 @@
 //! Metrics, logging and health.
 
+pub mod findings;
 pub mod health;
 pub mod logging;
 pub mod metrics;
