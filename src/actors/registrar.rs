@@ -186,8 +186,26 @@ impl Registrar {
         Ok((sessions, next))
     }
 
-    /// Removes every session whose time has passed; resolves to how many there were. A session, its queue and
-    /// its identity are created and removed in one transaction, so nothing else can be left over.
+    /// Removes every session whose time has passed, and every queue that has lost its session; resolves to how many queues
+    /// that were.
+    ///
+    /// # Errors
+    /// The store's; what was removed before stays removed.
+    pub async fn cleanup(&self) -> Result<u64, StoreError> {
+        let swept = self.sweep().await?;
+        Ok(swept + self.reap_queues().await?)
+    }
+
+    /// Removes queues that no session owns; resolves to how many there were.
+    ///
+    /// # Errors
+    /// The store's; what was removed before stays removed.
+    pub async fn reap_queues(&self) -> Result<u64, StoreError> {
+        let prefix = self.settings.queue_prefix.clone();
+        self.directory.reap_queues(prefix, self.clock.wall()).await
+    }
+
+    /// Removes every session whose time has passed; resolves to how many there were.
     ///
     /// # Errors
     /// The store's; what was removed before stays removed.

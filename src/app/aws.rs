@@ -17,12 +17,18 @@ use crate::backends::aws::sessions::Sessions;
 use crate::backends::aws::{AwsOptions, Services, tables};
 use crate::backends::broker::TopicBroker;
 use crate::config::{Backend, Config};
-use crate::domain::{Clock, StoreError};
+use crate::domain::Clock;
 use crate::wire::front::Door;
 use crate::wire::{http, iot, kinesis, probes};
 
+pub mod provisioning;
+
 /// How often a node asks whether it is its turn to look for expired sessions.
 const TURN: Duration = Duration::from_secs(10);
+
+/// How often a node whose turn it is looks for queues without a session, too: they are left by crashes only, and looking
+/// reads all names.
+const QUEUES_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// Everything behind the door.
 pub(super) struct Core {
@@ -192,12 +198,18 @@ fn seal(settings: &Settings) -> Result<Seal, StartError> {
         .map_err(|error| StartError::Secrets(secrets, error))
 }
 
-/// Removes expired sessions from time to time, one node of all.
+/// Removes expired sessions from time to time, one node of all; and now and then queues that lost their session.
 fn sweep(sessions: Sessions, registrar: Registrar, clock: Clock) {
     actix::spawn(async move {
+        let mut next_queues = clock.wall();
         loop {
             tokio::time::sleep(TURN).await;
-            let swept = match sessions.take_turn(clock.wall()).await {
+            let now = clock.wall();
+            let swept = match sessions.take_turn(now).await {
+                Ok(true) if now >= next_queues => {
+                    next_queues = now.plus(QUEUES_INTERVAL);
+                    registrar.cleanup().await.map(drop)
+                }
                 Ok(true) => registrar.sweep().await.map(drop),
                 Ok(false) => Ok(()),
                 Err(error) => Err(error),
@@ -207,41 +219,4 @@ fn sweep(sessions: Sessions, registrar: Registrar, clock: Clock) {
             }
         }
     });
-}
-
-/// What [`provision`] found or did, for each table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Provisioned {
-    /// It is there.
-    There(String),
-    /// It is not there, and was not made because nothing should be changed.
-    Missing(String),
-    /// It was made.
-    Made(String),
-}
-
-/// Makes what the backend needs and is not there; with `dry_run`, only says what that is.
-///
-/// # Errors
-/// [`StoreError`] if DynamoDB refuses or does not answer.
-pub async fn provision(config: &Config, dry_run: bool) -> Result<Vec<Provisioned>, StoreError> {
-    let config = Config {
-        backend: Backend::Aws,
-        ..config.clone()
-    };
-    let options = options(&config).expect("it is the aws backend");
-    let services = Services::connect(options).await;
-    let mut plan = Vec::new();
-    for table in tables::all(&services) {
-        let name = table.name.clone();
-        plan.push(match (tables::exists(&services, &table).await?, dry_run) {
-            (true, _) => Provisioned::There(name),
-            (false, true) => Provisioned::Missing(name),
-            (false, false) => {
-                tables::create(&services, &table).await?;
-                Provisioned::Made(name)
-            }
-        });
-    }
-    Ok(plan)
 }

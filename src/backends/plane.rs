@@ -53,6 +53,12 @@ pub trait SessionDirectory: Send + Sync + 'static {
 
     /// Sessions whose `ttl` has passed, at most `limit`.
     fn lapsed(&self, now: Timestamp, limit: usize) -> Reply<Vec<SessionKey>>;
+
+    /// Removes queues with this prefix that no session owns; resolves to how many there were. There are none where a session
+    /// and its queue come in one transaction.
+    fn reap_queues(&self, _prefix: String, _now: Timestamp) -> Reply<u64> {
+        at_once(Ok(0))
+    }
 }
 
 impl<R: SessionRegistry> SessionDirectory for R {

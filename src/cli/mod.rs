@@ -5,9 +5,12 @@ use clap::{Parser, Subcommand};
 pub mod aws;
 pub mod bench;
 pub mod client;
+pub mod cost;
 pub mod decrypt;
 mod dev_tls;
 mod dial;
+mod disk;
+pub mod doctor;
 pub mod exit;
 pub mod history;
 pub mod mqtt;
@@ -46,6 +49,8 @@ enum Command {
     MqttPassword(mqtt_password::MqttPasswordArgs),
     Bench(bench::BenchArgs),
     Aws(aws::AwsArgs),
+    Doctor(doctor::DoctorArgs),
+    Cost(cost::CostArgs),
 }
 
 /// Runs what the command line asks for.
@@ -66,6 +71,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::MqttPassword(args)) => mqtt_password::run(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Aws(args)) => aws::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
+        Some(Command::Cost(args)) => cost::run(args),
     }
 }
 

@@ -30,6 +30,10 @@ pub struct Aws {
     pub dynamodb_endpoint: Option<String>,
     /// Where STS is, if not at the region's own endpoint.
     pub sts_endpoint: Option<String>,
+    /// Where Kinesis is, if not at the region's own endpoint.
+    pub kinesis_endpoint: Option<String>,
+    /// Where IAM is, if not at AWS's own endpoint; only `fanfare aws` and `fanfare doctor` ask it.
+    pub iam_endpoint: Option<String>,
     /// The table of sessions; `{env}` stands for the environment.
     pub sessions_table: String,
     /// The table of users' messages; `{env}` stands for the environment.
@@ -68,6 +72,8 @@ impl Default for Aws {
             sqs_endpoint: None,
             dynamodb_endpoint: None,
             sts_endpoint: None,
+            kinesis_endpoint: None,
+            iam_endpoint: None,
             sessions_table: "{env}-sqs-browser-sessions".to_owned(),
             messages_table: "{env}-sqs-browser-messages".to_owned(),
             session_role: None,

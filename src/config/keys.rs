@@ -78,6 +78,8 @@ pub(super) const TEXTS: &[Text] = &[
     endpoint("aws.sqs_endpoint"),
     endpoint("aws.dynamodb_endpoint"),
     endpoint("aws.sts_endpoint"),
+    endpoint("aws.kinesis_endpoint"),
+    endpoint("aws.iam_endpoint"),
     table("aws.sessions_table"),
     table("aws.messages_table"),
     Text {

@@ -432,6 +432,9 @@ pub mod aws {
     /// Sessions whose envelope counters this node has on lease, about 500 bytes each. Beyond it those of sessions that
     /// nothing is sent to at the moment are given up, which costs them a write when something is.
     pub const LEASED_SESSIONS: usize = 100_000;
+    /// Sessions among which owners of queues are looked for, about 16 bytes each. With more, queues that lost their session stay, and
+    /// a warning says so.
+    pub const QUEUE_OWNERS: usize = 10_000_000;
     /// How often a change is tried anew when another node changed the same session first. Beyond it 429.
     pub const CHANGE_TRIES: usize = 10;
 }

@@ -105,6 +105,14 @@ impl QueueName {
         Self::parse(&format!("{prefix}-{}", URL_SAFE_NO_PAD.encode(random)))
     }
 
+    /// Whether [`QueueName::for_session`] could have made this of the prefix. A longer prefix that begins with this one makes
+    /// longer names.
+    pub fn is_for_session(&self, prefix: &str) -> bool {
+        let random = self.0.strip_prefix(prefix);
+        let random = random.and_then(|rest| rest.strip_prefix('-'));
+        random.is_some_and(|random| random.len() == 43)
+    }
+
     /// Whether the name says FIFO.
     pub fn is_fifo(&self) -> bool {
         self.0.ends_with(".fifo")
@@ -238,6 +246,13 @@ mod tests {
             name.as_str().strip_prefix("dev-fanfare-").map(str::len),
             Some(43)
         );
+        let check = |prefix, expect| assert_eq!(name.is_for_session(prefix), expect, "{prefix}");
+        check("dev-fanfare", true);
+        for other in ["dev", "dev-fanfare-", "dev-fanfar", "fanfare", ""] {
+            check(other, false);
+        }
+        let longer = QueueName::for_session("dev-fanfare-b", &[255; 32]).expect("valid");
+        assert!(!longer.is_for_session("dev-fanfare"));
     }
 
     #[test]

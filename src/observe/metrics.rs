@@ -45,6 +45,11 @@ const ALL: &[(&str, Kind, &str)] = &[
         "Bytes that wait for SQS, for history and for the broker in the aws backend",
     ),
     (
+        "fanfare_aws_orphaned_queues_total",
+        Counter,
+        "Queues without a session that the aws backend removed",
+    ),
+    (
         "fanfare_aws_refused_total",
         Counter,
         "Messages, or entries of history, refused by the aws backend because too much waits",

@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+import re
 import sys
 import urllib.parse
 import uuid
 
 import boto3
 import pytest
+import requests
 from botocore.config import Config
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
@@ -27,6 +29,10 @@ SETTINGS = {
     "AWS_SECRET_ACCESS_KEY": "local",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+#: Operations that the nodes of all tests have called, as they count them themselves.
+MADE = set()
 
 
 def url_of(service):
@@ -49,6 +55,25 @@ def client(service, url):
     )
 
 
+def run(*arguments, typed="", **settings):
+    """A command that has ended: its exit code, and what it printed."""
+    return subprocess.run(
+        [binary(), *arguments],
+        env=clean_environment(**settings),
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def command(*arguments, **settings):
+    """What a command prints that succeeds."""
+    ran = run(*arguments, **settings)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 class Cluster:
     """Nodes that share tables of their own, each perhaps behind proxies of its own."""
 
@@ -58,8 +83,8 @@ class Cluster:
         self.proxies = []
         self.dynamodb = client("dynamodb", url_of("DYNAMODB"))
         self.sqs = client("sqs", url_of("SQS"))
-        provision = self.command("aws", "provision")
-        assert provision.count("made") == 2, provision
+        provision = self.command("aws", "provision", "--only", "table")
+        assert provision.count(": made") == len(provision.splitlines()), provision
 
     def settings(self, **more):
         """What a node, or a command, is told."""
@@ -74,15 +99,7 @@ class Cluster:
 
     def command(self, *arguments, **settings):
         """What a command prints."""
-        ran = subprocess.run(
-            [binary(), *arguments],
-            env=clean_environment(**self.settings(**settings)),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
+        return command(*arguments, **self.settings(**settings))
 
     def node(self, **settings):
         """Another node."""
@@ -115,6 +132,10 @@ class Cluster:
     def end(self):
         """Stops what runs."""
         try:
+            for node in self.nodes:
+                if node.process is not None and node.process.poll() is None:
+                    metrics = requests.get(node.url + "/metrics", timeout=10).text
+                    MADE.update(re.findall(r'fanfare_aws_calls_total\{[^}]*operation="(\w+)"', metrics))
             for node in self.nodes:
                 if node.process is not None and node.process.poll() is None:
                     node.stop()

@@ -19,11 +19,13 @@ class Proxy:
 
     `throttle`, `fail` (500), `cut` (the connection ends and the service has not heard of it), `lose` (the service has
     done it, and its answer is lost), `part` (a batch is done in part), `hang` (no answer for 20 s), `conflict` (a
-    condition does not hold).
+    condition does not hold), `age` (the service says that what it tells of was made long ago).
     """
 
     def __init__(self, target):
         self.rule = lambda operation, body: None
+        #: What time answers say it is, if not the right one.
+        self.date = None
         self.calls = {}
         self.spoiled = {}
         self._lock = threading.Lock()
@@ -82,6 +84,9 @@ class Proxy:
             def log_message(self, *_):
                 pass
 
+            def date_time_string(self, timestamp=None):
+                return proxy.date or super().date_time_string(timestamp)
+
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 # A call of the Query protocol says in its form what it is.
@@ -109,6 +114,10 @@ class Proxy:
                 status, headers, content = proxy._forward(self.headers, body)
                 if spoil == "lose":
                     return self._cut()
+                if spoil == "age":
+                    told = json.loads(content)
+                    told["Attributes"]["CreatedTimestamp"] = "1000000000"
+                    return self._answer(200, told)
                 self.send_response(status)
                 for name in ("Content-Type", "x-amz-crc32", "x-amzn-RequestId"):
                     if name in headers:

@@ -189,6 +189,35 @@ def test_what_is_missing_is_named_at_the_start(cluster):
     assert "fanfare aws provision" in refused(FANFARE_ENV="nothing-here")
     assert "mqtt.enabled" in refused(FANFARE_MQTT_ENABLED="true")
     assert "aws.session_role" in refused(FANFARE_AWS_SESSION_ROLE="role")
-    plan = cluster.command("aws", "provision", "--dry-run", FANFARE_ENV="nothing-here")
-    assert plan.count("would be made") == 2
-    assert cluster.command("aws", "provision").count("is there") == 2
+
+
+def test_queues_that_lost_their_session_are_removed(cluster):
+    """What a node leaves behind that ends between making a queue and writing its session's row."""
+    proxy = cluster.proxy("SQS")
+    node = cluster.node(FANFARE_AWS_SQS_ENDPOINT=proxy.url)
+    session = node.create(1, "s", 7)
+    owner = {"fanfare:sessions": f"{cluster.env}-sqs-browser-sessions"}
+
+    def queue(name, tags):
+        return cluster.sqs.create_queue(QueueName=name, tags=tags)["QueueUrl"].rsplit("/", 1)[1]
+
+    prefix = f"{cluster.env}-fanfare"
+    orphans = [queue(f"{prefix}-{letter * 43}", owner) for letter in "ab"]
+    others = [
+        queue(f"{prefix}-{'c' * 43}", {}),
+        queue(f"{prefix}-{'d' * 43}", {"fanfare:sessions": "another-table"}),
+        queue(f"{prefix}-{'e' * 42}", owner),
+        queue(f"{prefix}2-{'g' * 43}", owner),
+        session["sqsQueueName"],
+    ]
+
+    def queues():
+        found = cluster.sqs.list_queues(QueueNamePrefix=prefix).get("QueueUrls", [])
+        return {url.rsplit("/", 1)[1] for url in found}
+
+    assert node.get("/cleanup")["queues_removed"] == 0, "they may be about to get their session"
+    assert queues() == {*orphans, *others}
+    proxy.rule = lambda operation, _: "age" if operation == "GetQueueAttributes" else None
+    assert node.get("/cleanup")["queues_removed"] == len(orphans)
+    assert queues() == set(others)
+    assert node.post("/notify/user/7", {"msg": "x"})["sessions"] == 1

@@ -97,17 +97,22 @@ pub fn run(env: &Env) -> Result<String> {
     tools::run(env, &mut cargo)?;
     let build = ["build", "--locked", "--bin", "fanfare"];
     tools::run(env, &mut tools::cargo(env, &build))?;
-    let python = tools::python(env, "py", Path::new("tests/python/requirements.txt"))?;
-    let mut pytest = Command::new(python);
-    pytest
-        .args(["-m", "pytest", "tests/aws", "-q"])
-        .current_dir(&env.root)
-        .env("FANFARE_BIN", env.server())
-        // They are started, killed and started again by the tests.
-        .env("FANFARE_TEST_MOSQUITTO", &mosquitto)
-        .env("FANFARE_TEST_NATS", &nats)
-        .envs(variables);
-    tools::run(env, &mut pytest)?;
+    for (name, requirements, folder) in [
+        ("py", "tests/python/requirements.txt", "tests/aws"),
+        ("deploy", "tests/deploy/requirements.txt", "tests/deploy"),
+    ] {
+        let python = tools::python(env, name, Path::new(requirements))?;
+        let mut pytest = Command::new(python);
+        pytest
+            .args(["-m", "pytest", folder, "-q"])
+            .current_dir(&env.root)
+            .env("FANFARE_BIN", env.server())
+            // They are started, killed and started again by the tests.
+            .env("FANFARE_TEST_MOSQUITTO", &mosquitto)
+            .env("FANFARE_TEST_NATS", &nats)
+            .envs(variables.clone());
+        tools::run(env, &mut pytest)?;
+    }
     let brokers = [
         version(&mosquitto, "-h", "mosquitto version ")?,
         version(&nats, "--version", "nats-server: v")?,

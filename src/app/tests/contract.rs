@@ -151,7 +151,8 @@ mod aws_servers {
         })
         .await;
         for table in tables::all(&services) {
-            tables::create(&services, &table).await.unwrap();
+            let tag = ("fanfare:env", "contract");
+            tables::create(&services, &table, tag).await.unwrap();
         }
         let sessions = [(); 2].map(|()| Sessions::new(services.clone()));
         let relay =

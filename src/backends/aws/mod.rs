@@ -5,11 +5,13 @@
 //! any node serves any request.
 //!
 //! - [`sessions`]: who there is ([`SessionDirectory`](super::plane::SessionDirectory)), rows in [`items`], found by [`lookup`]
+//! - [`orphans`]: queues that have no session
 //! - [`relay`]: messages to sessions ([`MessageRelay`](super::plane::MessageRelay)), through an [`outbox`] for each queue
 //! - [`history`]: what users had ([`UserHistory`](super::plane::UserHistory)), written by the [`writer`]
 //! - [`broker`]: topics, through AWS IoT Core or another that speaks MQTT ([`TopicBroker`](super::broker::TopicBroker))
 //! - [`service`]: calls that are made again, with pauses, until patience ends
-//! - [`tables`]: what must be there before
+//! - [`tables`]: what must be there before; [`provision`] makes it, with what is needed beside
+//! - [`signed`]: calls to services that have no client of their own here
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +27,13 @@ pub mod items;
 pub mod keys;
 pub mod leases;
 pub mod lookup;
+pub mod orphans;
 pub mod outbox;
+pub mod provision;
 pub mod relay;
 pub mod service;
 pub mod sessions;
+pub mod signed;
 pub mod tables;
 pub mod writer;
 
@@ -79,21 +84,7 @@ pub struct Services {
 impl Services {
     /// Clients with the credentials of AWS's usual chain. Nothing is asked yet.
     pub async fn connect(options: AwsOptions) -> Arc<Self> {
-        let provider = tls::Provider::Rustls(CryptoMode::AwsLc);
-        let http = aws_smithy_http_client::Builder::new().tls_provider(provider);
-        let shared = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(options.region.clone()))
-            .http_client(http.build_https())
-            // Calls are made again by `service::persist`, which knows how long somebody waits.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(service::CALL_TIMEOUT)
-                    .operation_timeout(service::CALL_TIMEOUT)
-                    .build(),
-            )
-            .load()
-            .await;
+        let shared = shared_config(&options.region).await;
         let at = |endpoint: &Option<String>| -> SdkConfig {
             let mut builder = shared.to_builder();
             builder.set_endpoint_url(endpoint.clone());
@@ -107,4 +98,23 @@ impl Services {
             options,
         })
     }
+}
+
+/// What all clients share: the credentials of AWS's usual chain, and how calls are made.
+async fn shared_config(region: &str) -> SdkConfig {
+    let provider = tls::Provider::Rustls(CryptoMode::AwsLc);
+    let http = aws_smithy_http_client::Builder::new().tls_provider(provider);
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .http_client(http.build_https())
+        // Calls are made again by `service::persist`, which knows how long somebody waits.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(service::CALL_TIMEOUT)
+                .operation_timeout(service::CALL_TIMEOUT)
+                .build(),
+        )
+        .load()
+        .await
 }

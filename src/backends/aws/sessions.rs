@@ -17,6 +17,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use super::Services;
 use super::items::{self, Item, Kind, number, text};
 use super::keys::Keys;
+use super::orphans::OWNER_TAG;
 use super::service::{Pauses, persist, trouble};
 use crate::backends::plane::{Reply, SessionDirectory};
 use crate::backends::{Opened, Renewal};
@@ -223,7 +224,9 @@ impl Sessions {
         let retention = open.retention.unwrap_or(limits::SESSION_RETENTION_DEFAULT);
         let seconds = retention.as_secs().to_string();
         let call = self.services.sqs.create_queue().queue_name(name.as_str());
-        let call = call.attributes(QueueAttributeName::MessageRetentionPeriod, seconds);
+        let call = call
+            .attributes(QueueAttributeName::MessageRetentionPeriod, seconds)
+            .tags(OWNER_TAG, self.table());
         let made = persist("CreateQueue", self.pauses(), || call.clone().send()).await;
         let made = made.map_err(|error| trouble("CreateQueue", error))?;
         let url = made.queue_url.ok_or_else(|| {
@@ -361,8 +364,13 @@ impl Sessions {
     }
 
     async fn delete_queue(&self, session: &Session) -> Result<(), StoreError> {
-        let call = self.services.sqs.delete_queue();
-        let call = call.set_queue_url(session.queue_url.as_deref().map(str::to_owned));
+        let url = session.queue_url.as_deref().unwrap_or_default();
+        self.delete_queue_at(url).await
+    }
+
+    /// Deletes a queue, unless it is gone already.
+    pub(super) async fn delete_queue_at(&self, url: &str) -> Result<(), StoreError> {
+        let call = self.services.sqs.delete_queue().queue_url(url);
         match persist("DeleteQueue", self.pauses(), || call.clone().send()).await {
             Ok(_) => Ok(()),
             Err(error) if super::outbox::is_gone(&error) => Ok(()),
@@ -435,6 +443,10 @@ impl SessionDirectory for Sessions {
 
     fn reap(&self, key: SessionKey, now: Timestamp) -> Reply<Option<Session>> {
         Box::pin(Self::reap(self.clone(), key, now))
+    }
+
+    fn reap_queues(&self, prefix: String, now: Timestamp) -> Reply<u64> {
+        Box::pin(self.clone().reap_orphans(prefix, now))
     }
 
     fn lapsed(&self, now: Timestamp, limit: usize) -> Reply<Vec<SessionKey>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType, TimeToLiveSpecification, TimeToLiveStatus,
+    ProjectionType, ScalarAttributeType, Tag, TimeToLiveSpecification, TimeToLiveStatus,
 };
 
 use super::Services;
@@ -14,11 +14,11 @@ use crate::domain::StoreError;
 
 /// An index of a table.
 #[derive(Debug, Clone)]
-struct Index {
+pub(super) struct Index {
     /// What its name ends in.
-    suffix: &'static str,
-    hash: (&'static str, ScalarAttributeType),
-    projection: ProjectionType,
+    pub(super) suffix: &'static str,
+    pub(super) hash: (&'static str, ScalarAttributeType),
+    pub(super) projection: ProjectionType,
 }
 
 /// A table that must be there.
@@ -26,8 +26,8 @@ struct Index {
 pub struct Table {
     /// Its name.
     pub name: String,
-    range: &'static str,
-    indexes: Vec<Index>,
+    pub(super) range: &'static str,
+    pub(super) indexes: Vec<Index>,
 }
 
 /// The tables of the configuration.
@@ -72,14 +72,20 @@ pub async fn exists(services: &Arc<Services>, table: &Table) -> Result<bool, Sto
     }
 }
 
-/// Makes a table, paid by request, waits for it, and has DynamoDB remove what has expired in it.
+/// Makes a table with a tag, paid by request, waits for it, and has DynamoDB remove what has expired in it.
 ///
 /// # Errors
 /// [`StoreError`] if DynamoDB refuses or does not answer.
-pub async fn create(services: &Arc<Services>, table: &Table) -> Result<(), StoreError> {
+pub async fn create(
+    services: &Arc<Services>,
+    table: &Table,
+    (key_of_tag, value_of_tag): (&str, &str),
+) -> Result<(), StoreError> {
+    let tag = Tag::builder().key(key_of_tag).value(value_of_tag).build();
     let call = services.db.create_table();
     let mut call = call
         .table_name(&table.name)
+        .tags(tag.expect("key and value are given"))
         .billing_mode(BillingMode::PayPerRequest)
         .attribute_definitions(attribute("userId", ScalarAttributeType::N))
         .attribute_definitions(attribute(table.range, ScalarAttributeType::S))
@@ -118,7 +124,10 @@ pub async fn create(services: &Arc<Services>, table: &Table) -> Result<(), Store
 }
 
 /// Has DynamoDB remove rows whose `ttl` has passed.
-async fn expire(services: &Arc<Services>, table: &Table) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError`] if DynamoDB refuses or does not answer.
+pub async fn expire(services: &Arc<Services>, table: &Table) -> Result<(), StoreError> {
     let pauses = || Pauses::lasting(services.options.patience);
     let call = services.db.describe_time_to_live().table_name(&table.name);
     let found = persist("DescribeTimeToLive", pauses(), || call.clone().send()).await;

@@ -1,8 +1,6 @@
 //! `fanfare bench wake`: how soon a waiting long poll has its message, beside what the disk needs.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -14,6 +12,7 @@ use super::report::{Goal, Report};
 use super::sessions::{Place, message, reached_one};
 use super::sign::Call;
 use super::{Progress, Server};
+use crate::cli::disk::Disk;
 
 /// How long a message takes to a client that waits for it, beside one fdatasync on the same file system.
 ///
@@ -37,9 +36,6 @@ pub struct WakeArgs {
     size: usize,
 }
 
-/// What is appended between two fdatasyncs.
-const APPENDED: [u8; 1024] = [0x5a; 1024];
-
 /// So much later than the poll the message is posted: the poll waits by then.
 const HEAD_START: Duration = Duration::from_millis(20);
 
@@ -52,7 +48,7 @@ struct Wake {
 }
 
 pub(super) async fn run(args: &WakeArgs, server: &Server) -> anyhow::Result<Report> {
-    let mut disk = Disk::open(&args.dir)?;
+    let mut disk = Disk::open(&args.dir).context("name another folder with --dir")?;
     let mut backend = server.connection();
     let place = Place::fresh();
     let session = place.create(&mut backend).await?;
@@ -136,40 +132,4 @@ async fn wake(
         from_post: woken - sent,
         from_answer: woken.saturating_duration_since(answered),
     })
-}
-
-/// A file on the disk that is to be measured; unnamed again as soon as it is open, so nothing stays behind.
-struct Disk(File);
-
-impl Disk {
-    fn open(dir: &Path) -> anyhow::Result<Self> {
-        let path = dir.join(format!(".fanfare-bench-{}", std::process::id()));
-        let file = File::create_new(&path)
-            .and_then(|file| std::fs::remove_file(&path).map(|()| file))
-            .with_context(|| format!("writing in {}; name the folder with --dir", dir.display()))?;
-        Ok(Self(file))
-    }
-
-    /// Appends and waits for the disk.
-    fn sync(&mut self) -> anyhow::Result<Duration> {
-        let started = Instant::now();
-        self.0.write_all(&APPENDED)?;
-        self.0.sync_data()?;
-        Ok(started.elapsed())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_disk_is_left_as_it_was() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut disk = Disk::open(dir.path()).unwrap();
-        assert!(disk.sync().unwrap() > Duration::ZERO);
-        assert_eq!(disk.0.metadata().unwrap().len(), 1024);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert!(Disk::open(&dir.path().join("none")).is_err());
-    }
 }

@@ -222,7 +222,7 @@ pub async fn list(state: Arc<RestState>, call: Call) -> HttpResponse {
     post, path = "/cleanup", tag = "sessions", responses((status = 200, body = Cleaned)), security(("sigv4" = [])),
 )]
 pub async fn cleanup(state: Arc<RestState>, _: Call) -> HttpResponse {
-    let swept = state.registrar.sweep().await;
+    let swept = state.registrar.cleanup().await;
     respond(swept.map_err(Refused::from).and_then(|queues_removed| {
         ok(&Cleaned {
             success: true,

@@ -1,0 +1,406 @@
+//! What must be there before a node starts: looking, making, putting right and removing.
+//!
+//! Each [`Part`] is described by a few named values. What is found is described in the same way, so that what differs is
+//! the difference of two descriptions. Whatever is made here carries the tag [`TAG`]; only what carries it is ever removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::signed::{Place, Signed, partition};
+use super::{Services, service, tables};
+use crate::domain::StoreError;
+
+mod examine;
+mod iam;
+mod stream;
+mod table;
+
+/// The tag of everything that is made here; its value is the environment.
+pub const TAG: &str = "fanfare:env";
+
+/// What is to be made, beside what the nodes' own [`AwsOptions`](super::AwsOptions) say.
+#[derive(Debug, Clone)]
+pub struct ProvisionOptions {
+    /// The environment.
+    pub env: String,
+    /// What the names of sessions' queues start with.
+    pub queue_prefix: String,
+    /// Name of the stream.
+    pub stream: String,
+    /// Its shards.
+    pub shards: u32,
+    /// Name of the role that sessions' keys are made of, with its path.
+    pub session_role: String,
+    /// How long keys of that role may live.
+    pub key_lifetime: Duration,
+    /// Where Kinesis is, if not at the region's own endpoint.
+    pub kinesis_endpoint: Option<String>,
+    /// Where IAM is, if not at AWS's own endpoint.
+    pub iam_endpoint: Option<String>,
+}
+
+/// Where things are provisioned.
+#[derive(Debug, Clone)]
+pub struct Provisioner {
+    services: Arc<Services>,
+    signed: Signed,
+    options: ProvisionOptions,
+    kinesis: Place,
+    iam: Place,
+    sts: Place,
+}
+
+/// Kinds of parts, as the command line names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A table in DynamoDB.
+    Table,
+    /// The stream in Kinesis.
+    Stream,
+    /// A role in IAM.
+    Role,
+    /// A policy in IAM.
+    Policy,
+}
+
+impl Kind {
+    /// The kind's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Stream => "stream",
+            Self::Role => "role",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// Something that must be there.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// What it must be like.
+    pub wanted: Map<String, Value>,
+    table: Option<tables::Table>,
+}
+
+/// What was found under a part's name.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    /// What it is like.
+    is: Map<String, Value>,
+    /// The value of its [`TAG`]: `Some(None)` if it has none, `None` if the service knows no tags.
+    tag: Option<Option<String>>,
+}
+
+/// One value that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name.
+    pub what: String,
+    /// As it is.
+    pub is: Value,
+    /// As it must be.
+    pub wanted: Value,
+    /// Whether provisioning can put it right.
+    pub mendable: bool,
+}
+
+/// A part as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// As it must be.
+    There,
+    /// It is not there.
+    Missing,
+    /// Something of it is otherwise.
+    Differs(Vec<Difference>),
+}
+
+/// Whether a part may be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// There is nothing.
+    Missing,
+    /// It was made here.
+    Ours,
+    /// Somebody else made it; the text says how that is known.
+    Foreign(String),
+}
+
+impl Provisioner {
+    /// Nothing is asked yet.
+    pub async fn connect(options: ProvisionOptions, services: Arc<Services>) -> Self {
+        let aws = &services.options;
+        let shared = super::shared_config(&aws.region).await;
+        let kinesis = options.kinesis_endpoint.as_deref();
+        let iam = options.iam_endpoint.as_deref();
+        Self {
+            signed: Signed::new(&shared, aws.patience),
+            kinesis: Place::of("kinesis", &aws.region, kinesis),
+            iam: Place::of("iam", &aws.region, iam),
+            sts: Place::of("sts", &aws.region, aws.sts_endpoint.as_deref()),
+            options,
+            services,
+        }
+    }
+
+    /// Everything that must be there, in the order in which it is made.
+    pub fn parts(&self) -> Vec<Part> {
+        let tables = tables::all(&self.services);
+        let tables = tables.into_iter().map(|table| Part {
+            kind: Kind::Table,
+            name: table.name.clone(),
+            wanted: object(table::wanted(&table)),
+            table: Some(table),
+        });
+        let part = |kind, name: &str, wanted: Value| Part {
+            kind,
+            name: name.to_owned(),
+            wanted: object(wanted),
+            table: None,
+        };
+        let options = &self.options;
+        let stream = json!({ "shards": options.shards });
+        let others = [
+            part(Kind::Stream, &options.stream, stream),
+            part(Kind::Role, &options.session_role, self.session_role()),
+            part(Kind::Policy, &self.node_policy_name(), self.node_policy()),
+        ];
+        tables.chain(others).collect()
+    }
+
+    /// The account that the credentials belong to, which names in policies must have.
+    ///
+    /// # Errors
+    /// [`StoreError`] if STS refuses or does not answer.
+    pub async fn account(&self) -> Result<String, StoreError> {
+        let asked = ("GetCallerIdentity", "2011-06-15");
+        let answer = self.signed.query(&self.sts, asked, &[]).await?;
+        let none = || StoreError::Failed("GetCallerIdentity: no account in the answer".into());
+        answer.text("Account").ok_or_else(none)
+    }
+
+    /// How a part is.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a service refuses or does not answer.
+    pub async fn look(&self, part: &Part) -> Result<State, StoreError> {
+        let Some(found) = self.find(part).await? else {
+            return Ok(State::Missing);
+        };
+        let differences: Vec<Difference> = part
+            .wanted
+            .iter()
+            .filter(|(name, wanted)| found.is.get(*name) != Some(wanted))
+            .map(|(name, wanted)| Difference {
+                what: name.clone(),
+                is: found.is.get(name).cloned().unwrap_or_default(),
+                wanted: wanted.clone(),
+                mendable: is_mendable(part.kind, name),
+            })
+            .collect();
+        Ok(match differences.is_empty() {
+            true => State::There,
+            false => State::Differs(differences),
+        })
+    }
+
+    /// Makes a part that is missing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a service refuses or does not answer.
+    pub async fn make(&self, part: &Part) -> Result<(), StoreError> {
+        match part.kind {
+            Kind::Table => {
+                let table = part.table.as_ref().expect("a table's part has its table");
+                tables::create(&self.services, table, (TAG, &self.options.env)).await
+            }
+            Kind::Stream => self.make_stream(part).await,
+            Kind::Role => self.make_role(part).await,
+            Kind::Policy => self.make_policy(part).await,
+        }
+    }
+
+    /// Puts right what can be of a part that differs.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a service refuses or does not answer.
+    pub async fn mend(&self, part: &Part, differences: &[Difference]) -> Result<(), StoreError> {
+        for difference in differences.iter().filter(|difference| difference.mendable) {
+            match (part.kind, difference.what.as_str()) {
+                (Kind::Table, _) => {
+                    let table = part.table.as_ref().expect("a table's part has its table");
+                    tables::expire(&self.services, table).await?;
+                }
+                (Kind::Role, what) => self.mend_role(part, what).await?,
+                (Kind::Policy, _) => self.mend_policy(part).await?,
+                (Kind::Stream, what) => unreachable!("a stream's {what} is not mendable"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a part is there, and was made here.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a service refuses or does not answer.
+    pub async fn is_ours(&self, part: &Part) -> Result<Removal, StoreError> {
+        let env = &self.options.env;
+        let Some(found) = self.find(part).await? else {
+            return Ok(Removal::Missing);
+        };
+        Ok(match found.tag {
+            Some(Some(tag)) if tag == *env => Removal::Ours,
+            Some(Some(tag)) => Removal::Foreign(format!("its tag {TAG} says {tag}")),
+            Some(None) => Removal::Foreign(format!("it has no tag {TAG}")),
+            // An engine without tags: the environment is in the name, or nobody knows.
+            None if part.name.starts_with(&format!("{env}-")) => Removal::Ours,
+            None => Removal::Foreign(format!("its name does not start with {env}-")),
+        })
+    }
+
+    /// Removes a part.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a service refuses or does not answer.
+    pub async fn remove(&self, part: &Part) -> Result<(), StoreError> {
+        match part.kind {
+            Kind::Table => table::remove(&self.services, &part.name).await,
+            Kind::Stream => self.remove_stream(part).await,
+            Kind::Role => self.remove_role(part).await,
+            Kind::Policy => self.remove_policy(part).await,
+        }
+    }
+
+    /// How many queues of this environment's sessions there are, at most 1000.
+    ///
+    /// # Errors
+    /// [`StoreError`] if SQS refuses or does not answer.
+    pub async fn queues(&self) -> Result<usize, StoreError> {
+        let call = self.services.sqs.list_queues();
+        let call = call.queue_name_prefix(format!("{}-", self.options.queue_prefix));
+        let pauses = service::Pauses::lasting(self.services.options.patience);
+        let found = service::persist("ListQueues", pauses, || call.clone().send()).await;
+        let found = found.map_err(|error| service::trouble("ListQueues", error))?;
+        Ok(found.queue_urls.unwrap_or_default().len())
+    }
+
+    async fn find(&self, part: &Part) -> Result<Option<Found>, StoreError> {
+        match part.kind {
+            Kind::Table => table::find(&self.services, &part.name).await,
+            Kind::Stream => self.find_stream(part).await,
+            Kind::Role => self.find_role(part).await,
+            Kind::Policy => self.find_policy(part).await,
+        }
+    }
+
+    /// A policy file with this configuration's names in it.
+    fn policy(&self, template: &str) -> Value {
+        let (aws, options) = (&self.services.options, &self.options);
+        let role = self.session_role_arn();
+        let names: [(&str, &str); 8] = [
+            ("partition", partition(&aws.region)),
+            ("region", &aws.region),
+            ("account", &aws.account),
+            ("sessions_table", &aws.sessions_table),
+            ("messages_table", &aws.messages_table),
+            ("queue_prefix", &options.queue_prefix),
+            ("stream", &options.stream),
+            ("session_role", &role),
+        ];
+        let mut text = template.to_owned();
+        for (name, value) in names {
+            text = text.replace(&format!("${{{name}}}"), value);
+        }
+        serde_json::from_str(&text).expect("the policy files are JSON, a test reads them")
+    }
+}
+
+/// What can be put right where it is. A table's keys and indexes are what they were made with; a stream's shards are
+/// changed while it is in use, which is its owner's to time.
+fn is_mendable(kind: Kind, what: &str) -> bool {
+    match kind {
+        Kind::Table => what == "ttl",
+        Kind::Stream => false,
+        Kind::Role | Kind::Policy => true,
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => unreachable!("a part is described by an object, not by {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::aws::AwsOptions;
+
+    async fn provisioner() -> Provisioner {
+        let nowhere = || Some("http://127.0.0.1:9".to_owned());
+        let services = Services::connect(AwsOptions {
+            region: "eu-west-1".into(),
+            account: "123456789012".into(),
+            sqs_endpoint: nowhere(),
+            dynamodb_endpoint: nowhere(),
+            sts_endpoint: nowhere(),
+            sessions_table: "e-sessions".into(),
+            messages_table: "e-messages".into(),
+            session_role: String::new(),
+            patience: Duration::from_millis(100),
+            hold_bytes: 1000,
+            sweep_interval: Duration::from_secs(1),
+            user_message_ttl: Duration::from_secs(1),
+        });
+        let options = ProvisionOptions {
+            env: "e".into(),
+            queue_prefix: "e-fanfare".into(),
+            stream: "e-stream".into(),
+            shards: 1,
+            session_role: "path/e-role".into(),
+            key_lifetime: Duration::from_secs(900),
+            kinesis_endpoint: nowhere(),
+            iam_endpoint: nowhere(),
+        };
+        Provisioner::connect(options, services.await).await
+    }
+
+    #[actix::test]
+    async fn policies_have_every_name_put_in() {
+        let provisioner = provisioner().await;
+        let parts = provisioner.parts();
+        let text = |name: &str| {
+            let part = parts.iter().find(|part| part.name == name);
+            Value::from(part.expect("it is there").wanted.clone()).to_string()
+        };
+        let (role, policy) = (text("path/e-role"), text("e-fanfare-node"));
+        assert!(
+            !role.contains('$') && !policy.contains('$'),
+            "{role} {policy}"
+        );
+        assert!(role.contains("arn:aws:sqs:eu-west-1:123456789012:e-fanfare-*"));
+        assert!(policy.contains("arn:aws:iam::123456789012:role/path/e-role"));
+        assert!(policy.contains("table/e-sessions/index/*"));
+        // IAM takes no role whose keys live shorter at most.
+        assert!(role.contains("\"maxSessionSeconds\":3600"), "{role}");
+    }
+
+    #[test]
+    fn what_can_not_be_changed_where_it_is_is_left() {
+        let check = |kind, what, expect| assert_eq!(is_mendable(kind, what), expect);
+        check(Kind::Table, "ttl", true);
+        check(Kind::Table, "keys", false);
+        check(Kind::Table, "indexes", false);
+        check(Kind::Stream, "shards", false);
+        check(Kind::Role, "trust", true);
+        check(Kind::Policy, "policy", true);
+    }
+}
