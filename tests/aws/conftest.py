@@ -58,6 +58,7 @@ class Cluster:
         self.proxies = []
         self.dynamodb = client("dynamodb", url_of("DYNAMODB"))
         self.sqs = client("sqs", url_of("SQS"))
+        self.kinesis = client("kinesis", url_of("KINESIS"))
         provision = self.command("aws", "provision")
         assert provision.count("made") == 2, provision
 
@@ -69,6 +70,7 @@ class Cluster:
             "FANFARE_AWS_SQS_ENDPOINT": url_of("SQS"),
             "FANFARE_AWS_DYNAMODB_ENDPOINT": url_of("DYNAMODB"),
             "FANFARE_AWS_STS_ENDPOINT": url_of("STS"),
+            "FANFARE_AWS_KINESIS_ENDPOINT": url_of("KINESIS"),
             **more,
         }
 

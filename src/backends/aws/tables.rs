@@ -26,15 +26,20 @@ struct Index {
 pub struct Table {
     /// Its name.
     pub name: String,
+    hash: (&'static str, ScalarAttributeType),
     range: &'static str,
+    /// Whether its rows have a `ttl` after which they may go.
+    expires: bool,
     indexes: Vec<Index>,
 }
 
 /// The tables of the configuration.
-pub fn all(services: &Services) -> [Table; 2] {
+pub fn all(services: &Services) -> Vec<Table> {
     let sessions = Table {
         name: services.options.sessions_table.clone(),
+        hash: ("userId", ScalarAttributeType::N),
         range: "sessionId",
+        expires: true,
         indexes: vec![
             Index {
                 suffix: "-gsi-account",
@@ -50,10 +55,19 @@ pub fn all(services: &Services) -> [Table; 2] {
     };
     let messages = Table {
         name: services.options.messages_table.clone(),
+        hash: ("userId", ScalarAttributeType::N),
         range: "messageId",
+        expires: true,
         indexes: Vec::new(),
     };
-    [sessions, messages]
+    let leases = services.options.stream.as_ref().map(|stream| Table {
+        name: stream.leases_table.clone(),
+        hash: ("stream", ScalarAttributeType::S),
+        range: "lease",
+        expires: false,
+        indexes: Vec::new(),
+    });
+    [sessions, messages].into_iter().chain(leases).collect()
 }
 
 /// Whether a table is there.
@@ -72,7 +86,7 @@ pub async fn exists(services: &Arc<Services>, table: &Table) -> Result<bool, Sto
     }
 }
 
-/// Makes a table, paid by request, waits for it, and has DynamoDB remove what has expired in it.
+/// Makes a table, paid by request, waits for it, and has DynamoDB remove what expires in it.
 ///
 /// # Errors
 /// [`StoreError`] if DynamoDB refuses or does not answer.
@@ -81,9 +95,9 @@ pub async fn create(services: &Arc<Services>, table: &Table) -> Result<(), Store
     let mut call = call
         .table_name(&table.name)
         .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("userId", ScalarAttributeType::N))
+        .attribute_definitions(attribute(table.hash.0, table.hash.1.clone()))
         .attribute_definitions(attribute(table.range, ScalarAttributeType::S))
-        .key_schema(key("userId", KeyType::Hash))
+        .key_schema(key(table.hash.0, KeyType::Hash))
         .key_schema(key(table.range, KeyType::Range));
     for index in &table.indexes {
         let (name, kind) = index.hash.clone();
@@ -114,7 +128,10 @@ pub async fn create(services: &Arc<Services>, table: &Table) -> Result<(), Store
             return Err(StoreError::Unavailable(text));
         }
     }
-    expire(services, table).await
+    match table.expires {
+        true => expire(services, table).await,
+        false => Ok(()),
+    }
 }
 
 /// Has DynamoDB remove rows whose `ttl` has passed.
