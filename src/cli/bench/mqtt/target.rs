@@ -12,8 +12,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::packet::Version;
-use crate::cli::dial::server_name;
 use crate::auth::presign;
+use crate::cli::dial::server_name;
 use crate::cli::trust::TrustArgs;
 
 /// Where a broker listens, and how clients connect to it.
