@@ -10,6 +10,7 @@ use actix_web::dev::ServerHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::actors::dispatcher::{Dispatchers, Neighbours, Routes};
+use crate::actors::finder::Finder;
 use crate::actors::history::Historians;
 use crate::actors::queue::{Queues, QueuesConfig};
 use crate::actors::registrar::{Registrar, SessionSettings};
@@ -19,12 +20,14 @@ use crate::actors::user::Users;
 use crate::auth::{Authenticator, OperatorKey, Rights, Rulebook, Seal, Versions};
 use crate::backends::embedded::{Embedded, OnFailure, OpenError, StoreOptions};
 use crate::backends::{OnTouched, SessionRegistry};
+use crate::config::Console;
 use crate::domain::{Clock, StoreError};
 use crate::observe::health::Health;
+use crate::observe::traces::Traces;
 use crate::wire::front::{
     BENCH_ROUTES, CertificateError, Door, Limits, ServeOptions, Traffic, serve,
 };
-use crate::wire::{cognito, http, iot, kinesis, pages, probes, sqs, sts};
+use crate::wire::{cognito, http, iot, kinesis, probes, sqs, sts};
 
 #[cfg(feature = "aws")]
 pub mod aws;
@@ -32,6 +35,7 @@ pub mod aws;
 mod broker;
 mod listen;
 mod mqtt;
+mod pages;
 mod running;
 mod settings;
 pub mod trust;
@@ -86,6 +90,8 @@ pub struct Settings {
     pub guest_rate: (u32, u32),
     /// Whether the demos are there.
     pub demo: bool,
+    /// The console; `None`: there is none.
+    pub console: Option<Console>,
     /// Whether `/bench/verify` is there.
     pub bench: bool,
     /// The `aws` backend, if it is that one.
@@ -211,6 +217,8 @@ struct Core {
     dispatchers: Dispatchers,
     users: Users,
     registrar: Registrar,
+    finder: Finder,
+    traces: Arc<Traces>,
     arbiters: Vec<Arbiter>,
     store: Arc<Embedded>,
     authenticator: Arc<Authenticator>,
@@ -232,15 +240,22 @@ impl Core {
         let threads = 0..settings.actor_threads.max(1);
         let arbiters: Vec<Arbiter> = threads.map(|_| Arbiter::new()).collect();
         let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
-        let queues = queues(settings, &store, clock);
+        let traces = Traces::new(
+            settings
+                .console
+                .as_ref()
+                .map_or(1, |console| console.traces),
+        );
+        let queues = queues(settings, &store, &traces, clock);
         let _ = queues_cell.set(queues.clone());
-        let dispatchers = dispatchers(settings, &store, routes.clone(), clock);
+        let dispatchers = dispatchers(settings, &store, routes.clone(), &traces, clock);
         let users = Users::new(
             store.clone(),
             dispatchers.clone(),
             clock,
             settings.user_idle_after,
             handles,
+            traces.clone(),
         );
         users.keep_promises()?;
         let authenticator = authenticator(settings, store.clone(), versions, clock)?;
@@ -262,6 +277,8 @@ impl Core {
             queues,
             dispatchers,
             users,
+            finder: Finder::new(routes.clone(), store.clone(), clock),
+            traces,
             registrar: Registrar::new(
                 store.clone(),
                 Some(routes),
@@ -286,7 +303,7 @@ impl Core {
 
     /// The door with everything that can be called behind it.
     fn door(&self, settings: &Settings, probes: probes::ProbeState) -> Door {
-        let document = http::document_state(iot::document());
+        let document = http::document_state(self.described(settings));
         let mut door = Door::new(self.authenticator.clone(), settings.limits.clone(), "http")
             .rest(
                 "http",
@@ -331,12 +348,7 @@ impl Core {
             door = door.rest("iot", "iotdata", &data, iot::data::DATA_ROUTES);
             door = door.rest("rooms", "execute-api", &data, iot::data::ROOM_ROUTES);
         }
-        if settings.demo {
-            let demo = Arc::new(self.demo_state(settings));
-            door = door
-                .rest("demo", "execute-api", &demo, http::demo::DEMO_ROUTES)
-                .rest("pages", "execute-api", &pages::state(), pages::ROUTES);
-        }
+        door = self.serve_pages(door, settings);
         if settings.bench {
             door = door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES);
         }
@@ -351,13 +363,6 @@ impl Core {
             users: Arc::new(self.users.clone()),
             region: settings.region.clone(),
             aws_account: settings.aws_account.clone(),
-        }
-    }
-
-    fn demo_state(&self, settings: &Settings) -> http::demo::DemoState {
-        http::demo::DemoState {
-            rest: Arc::new(self.rest_state(settings)),
-            authenticator: self.authenticator.clone(),
         }
     }
 
@@ -430,16 +435,22 @@ fn authenticator(
     }))
 }
 
-fn queues(settings: &Settings, store: &Arc<Embedded>, clock: Clock) -> Queues {
+fn queues(
+    settings: &Settings,
+    store: &Arc<Embedded>,
+    traces: &Arc<Traces>,
+    clock: Clock,
+) -> Queues {
     let sealers = session::sealers(store.clone());
-    let config = settings.queues.clone();
-    Queues::new(config, store.clone(), store.clone(), sealers, clock)
+    let (config, traces) = (settings.queues.clone(), traces.clone());
+    Queues::new(config, store.clone(), store.clone(), sealers, traces, clock)
 }
 
 fn dispatchers(
     settings: &Settings,
     store: &Arc<Embedded>,
     routes: Arc<Routes>,
+    traces: &Arc<Traces>,
     clock: Clock,
 ) -> Dispatchers {
     Dispatchers::new(Neighbours {
@@ -451,6 +462,7 @@ fn dispatchers(
         user_message_ttl: settings.user_message_ttl,
         sender: settings.aws_account.as_str().into(),
         queue_limit: settings.session_queue_limit,
+        traces: traces.clone(),
     })
 }
 

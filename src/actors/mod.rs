@@ -1,6 +1,7 @@
 //! Dispatcher, session, queue, user and history actors.
 
 pub mod dispatcher;
+pub mod finder;
 pub mod history;
 pub mod panics;
 pub mod per_worker;

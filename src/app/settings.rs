@@ -55,6 +55,7 @@ impl Settings {
             book,
             guest_rate: (config.guests.keys_burst, config.guests.keys_per_minute),
             demo: config.demo(),
+            console: config.console().then(|| config.console.clone()),
             bench: config.bench.enabled,
             #[cfg(feature = "aws")]
             aws: super::aws::options(config),

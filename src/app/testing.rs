@@ -89,6 +89,7 @@ impl Composed {
             user_message_ttl: Duration::from_secs(86_400),
             sender: "".into(),
             queue_limit: 100,
+            traces: self.core.traces.clone(),
         }
     }
 

@@ -19,31 +19,35 @@ mod contract;
 mod limits;
 
 /// Everything that anyone may call.
-const PUBLIC: [&str; 10] = [
+const PUBLIC: [&str; 16] = [
+    "/console",
+    "/console/settings.json",
+    "/console/sign.js",
+    "/console/{file*}",
     "/docs",
     "/docs/{file*}",
+    "/favicon.ico",
     "/health/live",
     "/health/ready",
     "/iot/keys",
     "/metrics",
     "/openapi.json",
+    "/site/{file*}",
     "/{stage}/iot/keys",
     "GetCredentialsForIdentity",
     "GetId",
 ];
 
 /// What the demos add to that.
-const DEMO: [&str; 10] = [
+const DEMO: [&str; 8] = [
     "/",
     "/chat",
     "/chat/{file*}",
     "/client/{file*}",
     "/demo/notify",
     "/demo/session",
-    "/favicon.ico",
     "/game",
     "/game/{file*}",
-    "/site/{file*}",
 ];
 
 /// Everything that a session may call for what is its own (SEMANTICS 3).
@@ -92,6 +96,12 @@ async fn nothing_is_open_that_the_contract_does_not_open() {
     ];
     assert_eq!(open_to(&given.door, Access::Signed), signed.into());
     assert!(open_to(&given.door, Access::Operator).len() > 30);
+    // Without the console nothing of it is there.
+    let given = Composed::tuned(|settings| (settings.demo, settings.console) = (false, None));
+    let left = given.door.surface().iter().map(|entry| entry.name);
+    let of_console = ["/console", "/admin", "/site", "/favicon"];
+    let mut left = left.filter(|name| of_console.iter().any(|begin| name.starts_with(begin)));
+    assert_eq!(left.next(), None);
 }
 
 #[actix::test]
@@ -259,6 +269,7 @@ fn path(pattern: &str) -> String {
         ("{stage}", "dev"),
         ("{topic*}", "x"),
         ("{room}", "x"),
+        ("{message}", "x"),
     ];
     let path = values
         .iter()

@@ -39,7 +39,7 @@ pub use caller::{Access, Caller, Denied, Grant};
 pub use issue::{Claims, IssueError, Who};
 pub use login::LoginError;
 pub use presign::{RESERVED, presign};
-pub use principal::{Connection, Principal};
+pub use principal::{Connection, Principal, session_name};
 pub use rulebook::Rulebook;
 pub use seal::Seal;
 pub use upgrade::{Recheck, Revoked};

@@ -118,7 +118,7 @@ impl Principal {
 }
 
 /// The name of a session's principal.
-pub(super) fn session_name(session: &Session) -> Arc<str> {
+pub fn session_name(session: &Session) -> Arc<str> {
     format!("session:{}/{}", session.key.account, session.key.session).into()
 }
 

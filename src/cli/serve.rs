@@ -332,10 +332,14 @@ fn greeting(
         Backend::Aws => format!("backend         aws, {}", config.sessions_table()),
     };
     let others: String = listening.into_iter().filter_map(line).collect();
-    let pages = match config.demo() {
-        true => format!("try it          http://{host}/ in a browser\n"),
-        false => String::new(),
-    };
+    let pages = [
+        ("try it          ", "/ in a browser", config.demo()),
+        ("console         ", "/console", config.console()),
+    ];
+    let pages = pages.iter().filter(|(.., is_there)| *is_there);
+    let pages: String = pages
+        .map(|(what, page, _)| format!("{what}http://{host}{page}\n"))
+        .collect();
     format!(
         "listening http {http}\n\
          {others}\
@@ -420,5 +424,9 @@ mod tests {
         config.demo.enabled = config::DemoEnabled::Off;
         let text = greeting(&config, &keys, http, Addresses::default());
         assert!(!text.contains("try it"), "{text}");
+        assert!(text.contains("http://127.0.0.1:81/console\n"), "{text}");
+        config.console.enabled = false;
+        let text = greeting(&config, &keys, http, Addresses::default());
+        assert!(!text.contains("/console"), "{text}");
     }
 }

@@ -238,6 +238,8 @@ pub(super) const LISTS: &[List] = &[
 pub(super) const SWITCHES: &[&str] = &[
     "aws.broker_presign",
     "bench.enabled",
+    "console.enabled",
+    "console.publish",
     "mqtt.enabled",
     "mqtt.lifecycle_events",
 ];

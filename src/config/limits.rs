@@ -172,6 +172,7 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("mqtt.queue_limit", 1, 100_000_000, "messages"),
     ("mqtt.max_retained_messages", 0, 100_000_000, "messages"),
     ("mqtt.max_retained_bytes", 0, 1 << 40, "bytes"),
+    ("console.traces", 1, 100_000, "messages"),
     ("guests.keys_per_minute", 1, 1_000_000, "keys"),
     ("guests.keys_burst", 1, 1_000_000, "keys"),
 ];
@@ -281,6 +282,22 @@ pub mod cognito {
     pub const IDENTITIES: usize = 60;
     /// Ours: bytes of a body. Ten login tokens of 50,000 characters, the most that AWS takes, fit; beyond: 413.
     pub const BODY_BYTES: usize = 1024 * 1024;
+}
+
+/// What the console costs. How many messages are followed is a setting.
+pub mod console {
+    /// Steps of one message that is followed; more are counted only. A broadcast has some for each session.
+    pub const STEPS: usize = 500;
+    /// Targets that are watched at a time; more are refused (429).
+    pub const WATCHES: usize = 16;
+    /// Messages that begin to be followed in one second; others pass by, and are counted.
+    pub const PER_SECOND: usize = 100;
+    /// How long after its beginning steps of a message are noted, at least.
+    pub const LIFE: std::time::Duration = std::time::Duration::from_secs(300);
+    /// The first bytes of a queue's message that are shown.
+    pub const SHOWN_BYTES: usize = 2048;
+    /// Subscriptions that each worker looks at for one answer; if there are more, the answer says that it is not complete.
+    pub const SURVEYED: usize = 200_000;
 }
 
 /// Bounds on AWS IoT's data plane over HTTP.

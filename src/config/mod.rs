@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 mod aws;
 mod broker;
+mod console;
 mod demo;
 pub mod keys;
 pub mod layers;
@@ -23,6 +24,7 @@ mod secret;
 
 pub use aws::{Aws, Backend, Consume, STS_KEY_LIFETIME};
 pub use broker::{BrokerScheme, BrokerUrl};
+pub use console::Console;
 pub use demo::{Demo, DemoEnabled};
 pub use layers::{Flags, Problem, Problems, load};
 pub use operator::{DEVELOPMENT_KEYS, KeyPair, OperatorKeys};
@@ -84,6 +86,8 @@ pub struct Config {
     pub bench: Bench,
     /// The demos.
     pub demo: Demo,
+    /// The operator's console.
+    pub console: Console,
     /// The log.
     pub log: Log,
 }
@@ -361,6 +365,7 @@ impl Default for Config {
                 shards: 1,
             },
             demo: Demo::default(),
+            console: Console::default(),
             mqtt: Mqtt::default(),
             guests: Guests::default(),
             roles: Vec::new(),

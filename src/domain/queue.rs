@@ -82,6 +82,16 @@ impl Default for QueueAttributes {
     }
 }
 
+/// How a queue is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// By SQS's operations.
+    #[default]
+    Sqs,
+    /// As an MQTT topic, which sessions' queues are, too.
+    Mqtt,
+}
+
 /// A queue in the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueRecord {

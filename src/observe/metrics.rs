@@ -1,7 +1,7 @@
 //! Every metric's name and meaning, and their rendering for Prometheus.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -83,6 +83,16 @@ const ALL: &[(&str, Kind, &str)] = &[
         "fanfare_broker_subscriptions",
         Gauge,
         "Topic filters that this node has at the broker",
+    ),
+    (
+        "fanfare_delivery_seconds",
+        Histogram,
+        "From a message's acceptance to its hand-out, where a client was waiting for it by then",
+    ),
+    (
+        "fanfare_dispatch_seconds",
+        Histogram,
+        "From a message's acceptance to the answer to its sender: it is on disk",
     ),
     (
         "fanfare_handler_panics_total",
@@ -192,13 +202,28 @@ const ALL: &[(&str, Kind, &str)] = &[
         Gauge,
         "Rooms with a history on disk, as of the last sweep",
     ),
+    (
+        "fanfare_process_cpu_seconds",
+        Gauge,
+        "Processor time used since the start",
+    ),
     ("fanfare_process_open_fds", Gauge, "Open file descriptors"),
     ("fanfare_process_resident_bytes", Gauge, "Resident memory"),
+    (
+        "fanfare_process_start_seconds",
+        Gauge,
+        "When the process started, in seconds since the epoch",
+    ),
     ("fanfare_queue_active_actors", Gauge, "Queues in memory"),
     (
         "fanfare_queue_dead_letters_total",
         Counter,
         "Messages moved to a dead-letter queue",
+    ),
+    (
+        "fanfare_queue_messages",
+        Gauge,
+        "Messages in all queues, broadcasts left out",
     ),
     (
         "fanfare_queue_messages_deleted_total",
@@ -343,6 +368,16 @@ const ALL: &[(&str, Kind, &str)] = &[
         "Stream records that were no messages",
     ),
     (
+        "fanfare_traces_left_out_total",
+        Counter,
+        "Messages that were not followed, or steps of them, because there were too many, by reason",
+    ),
+    (
+        "fanfare_traces_total",
+        Counter,
+        "Messages that were followed for the console",
+    ),
+    (
         "fanfare_tls_reload_failures_total",
         Counter,
         "New certificates that could not be used; the last good one stayed",
@@ -365,6 +400,9 @@ pub fn record() -> Result<PrometheusHandle, BuildError> {
             Histogram => metrics::describe_histogram!(*name, *meaning),
         }
     }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    metrics::gauge!("fanfare_process_start_seconds")
+        .set(since.map_or(0.0, |since| since.as_secs_f64()));
     Ok(handle)
 }
 
@@ -392,9 +430,23 @@ fn process() {
         let bytes = pages * rustix::param::page_size() as u64;
         metrics::gauge!("fanfare_process_resident_bytes").set(bytes as f64);
     }
+    let used = fs::read_to_string("/proc/self/stat").ok();
+    if let Some(ticks) = used.as_deref().and_then(processor_ticks) {
+        let seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+        metrics::gauge!("fanfare_process_cpu_seconds").set(seconds);
+    }
     if let Ok(fds) = fs::read_dir("/proc/self/fd") {
         metrics::gauge!("fanfare_process_open_fds").set(fds.count() as f64);
     }
+}
+
+/// Processor time in `/proc/self/stat`, the program's own and the kernel's for it, in clock ticks (proc_pid_stat(5)).
+fn processor_ticks(stat: &str) -> Option<u64> {
+    // The second field is the program's name in parentheses, and may contain anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let (user, system) = (fields.next()?, fields.next()?);
+    Some(user.parse::<u64>().ok()? + system.parse::<u64>().ok()?)
 }
 
 #[cfg(test)]
@@ -426,6 +478,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn processor_time_is_found_whatever_the_program_is_called() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 40 2 0 0 20 0 5 0 9 1 2";
+        assert_eq!(processor_ticks(stat), Some(42));
+        assert_eq!(processor_ticks("7 (a) S"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The pages of the demos, and the client library that they load: files that are part of the program (in a debug build
-//! they are read from the checkout, so that a page can be changed while the server runs). Served only with `[demo]`.
+//! The pages of the demos, the client library that they load, and the operator's console: files that are part of the
+//! program (in a debug build they are read from the checkout, so that a page can be changed while the server runs). Served
+//! only with `[demo]` and `[console]`.
 
 use std::sync::Arc;
 
@@ -37,6 +38,18 @@ struct Game;
 #[folder = "client/dist/"]
 struct Client;
 
+/// The operator's console.
+#[derive(RustEmbed)]
+#[folder = "console/"]
+#[exclude = "*.md"]
+struct Console;
+
+/// What the console signs its requests with.
+#[derive(RustEmbed)]
+#[folder = "client/"]
+#[include = "sign.js"]
+struct Signing;
+
 /// What pages may do: load what is here and talk to this server. Nothing inline, nobody else's, no text as HTML. The game
 /// shows itself twice in one page, so this server may frame itself.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -54,11 +67,24 @@ const fn page(path: &'static str, handler: super::Handler<()>) -> Route<()> {
     }
 }
 
-/// The table.
-pub static ROUTES: &[Route<()>] = &[
-    page("/", |_, call| file::<Site>(&call)),
+/// What all pages share.
+pub static SHARED_ROUTES: &[Route<()>] = &[
     page("/site/{file*}", |_, call| file::<Site>(&call)),
     page("/favicon.ico", |_, call| named::<Site>(&call, "icon.svg")),
+];
+
+/// The console.
+pub static CONSOLE_ROUTES: &[Route<()>] = &[
+    page("/console", |_, call| file::<Console>(&call)),
+    page("/console/{file*}", |_, call| file::<Console>(&call)),
+    page("/console/sign.js", |_, call| {
+        named::<Signing>(&call, "sign.js")
+    }),
+];
+
+/// The demos.
+pub static ROUTES: &[Route<()>] = &[
+    page("/", |_, call| file::<Site>(&call)),
     page("/chat", |_, call| file::<Chat>(&call)),
     page("/chat/{file*}", |_, call| file::<Chat>(&call)),
     page("/game", |_, call| file::<Game>(&call)),
@@ -66,7 +92,7 @@ pub static ROUTES: &[Route<()>] = &[
     page("/client/{file*}", |_, call| file::<Client>(&call)),
 ];
 
-/// The state of [`ROUTES`].
+/// The state of all tables.
 pub fn state() -> Arc<()> {
     Arc::new(())
 }
@@ -131,6 +157,8 @@ mod tests {
         let all = all.chain(Chat::iter().map(|name| (Chat::get(&name), name)));
         let all = all.chain(Game::iter().map(|name| (Game::get(&name), name)));
         let all = all.chain(Client::iter().map(|name| (Client::get(&name), name)));
+        let all = all.chain(Console::iter().map(|name| (Console::get(&name), name)));
+        let all = all.chain(Signing::iter().map(|name| (Signing::get(&name), name)));
         let mut pages = 0;
         for (found, name) in all.filter(|(_, name)| !name.ends_with(".md")) {
             assert!(media_type(&name).is_some(), "{name} would not be served");
@@ -146,6 +174,6 @@ mod tests {
                 assert!(!text.contains(elsewhere), "{name} has {elsewhere}");
             }
         }
-        assert!(pages >= 3, "{pages}");
+        assert!(pages >= 4, "{pages}");
     }
 }

@@ -20,6 +20,7 @@ use crate::domain::{
     Clock, MessageId, QueueName, QueueNo, SessionId, StoreError, Target, Timestamp, UserId,
 };
 use crate::envelope::ascii_json;
+use crate::observe::traces::{Followed, Traces, What};
 
 pub mod messages;
 pub mod posted;
@@ -54,6 +55,8 @@ pub struct Neighbours {
     pub sender: Arc<str>,
     /// Messages that a session's queue may hold.
     pub queue_limit: u64,
+    /// Messages that are followed.
+    pub traces: Arc<Traces>,
 }
 
 /// The actor.
@@ -174,8 +177,9 @@ impl Dispatcher {
     /// Makes a message whole and hands it over. What is handed over first is delivered first.
     fn dispatch(&self, message: Dispatch) -> Result<Dispatching, DispatchError> {
         let parcel = self.pack(message)?;
-        let message_id = parcel.message_id.clone();
-        Ok(dispatching(message_id, self.relay.relay(parcel)?))
+        let (message_id, begun) = (parcel.message_id.clone(), parcel.now);
+        let relaying = self.relay.relay(parcel)?;
+        Ok(dispatching(message_id, relaying, (self.clock, begun)))
     }
 
     /// Makes a message whole.
@@ -200,11 +204,17 @@ impl Dispatcher {
     }
 }
 
-/// A message that was handed over.
-fn dispatching(message_id: MessageId, relaying: Relaying) -> Dispatching {
+/// A message that was handed over, and when it was begun with.
+fn dispatching(
+    message_id: MessageId,
+    relaying: Relaying,
+    (clock, begun): (Clock, Timestamp),
+) -> Dispatching {
     Dispatching(Box::pin(async move {
         let relayed = relaying.await?;
         metrics::counter!("fanfare_messages_dispatched_total").increment(1);
+        metrics::histogram!("fanfare_dispatch_seconds")
+            .record(clock.now().since(begun).as_secs_f64());
         Ok(Dispatched {
             message_id,
             sessions: relayed.sessions,
@@ -217,14 +227,52 @@ fn dispatching(message_id: MessageId, relaying: Relaying) -> Dispatching {
 impl MessageRelay for Neighbours {
     /// Routes a message and hands it over; the answer comes once it is on disk everywhere.
     fn relay(&self, parcel: Parcel) -> Result<Relaying, RelayError> {
+        let (id, length) = (&parcel.message_id, parcel.body.len());
+        let followed = self.traces.accept(id, &parcel.target, length, parcel.now);
+        let Some(followed) = followed else {
+            return self.hand_over(parcel, None);
+        };
+        let (clock, keep) = (self.clock, parcel.keep);
+        let relaying = self.hand_over(parcel, Some(&followed));
+        let relaying = relaying.inspect_err(|error| {
+            followed.note(clock.now(), What::Refused(error.to_string()));
+        })?;
+        Ok(Box::pin(async move {
+            let relayed = relaying.await;
+            followed.note(clock.now(), ending(&relayed, keep));
+            relayed
+        }))
+    }
+}
+
+/// What there is to say of a message that was handed over.
+fn ending(relayed: &Result<Relayed, RelayError>, kept: bool) -> What {
+    match relayed {
+        Ok(relayed) => What::Stored {
+            sessions: relayed.sessions,
+            refused: relayed.refused.len(),
+            kept,
+        },
+        Err(error) => What::Refused(error.to_string()),
+    }
+}
+
+impl Neighbours {
+    fn hand_over(
+        &self,
+        parcel: Parcel,
+        followed: Option<&Followed>,
+    ) -> Result<Relaying, RelayError> {
         let now = parcel.now;
         let plan = self.resolve(&parcel.target, parcel.keep, now)?;
         if plan.is_refused() {
             return Err(RelayError::QueuesFull);
         }
-        let delivered = self
-            .delivery(plan.recipients, parcel.body, now)
-            .map(|Delivery { to, message }| self.queues.deliver(to, message));
+        let delivery = self.delivery(plan.recipients, parcel.body, now);
+        if let (Some(followed), Some(delivery)) = (followed, &delivery) {
+            followed.is_in_queues_as(delivery.message.id);
+        }
+        let delivered = delivery.map(|Delivery { to, message }| self.queues.deliver(to, message));
         let kept = plan.audience.map(|audience| {
             let entry = NewEntry {
                 message_id: parcel.message_id,
@@ -250,9 +298,7 @@ impl MessageRelay for Neighbours {
             Ok(done)
         }))
     }
-}
 
-impl Neighbours {
     /// Routes a message and hands nothing over.
     fn address(&self, posted: &Posted) -> Result<Addressed, DispatchError> {
         let now = self.clock.now();

@@ -9,7 +9,7 @@ use super::{
     dispatching,
 };
 use crate::backends::stream::RecordIntake;
-use crate::domain::{MessageId, StoreError};
+use crate::domain::{MessageId, StoreError, Timestamp};
 
 pub use crate::backends::stream::Record;
 
@@ -31,16 +31,16 @@ impl Dispatcher {
         let (mut ids, mut parcels) = (Vec::with_capacity(messages.len()), Vec::new());
         for message in messages {
             ids.push(self.pack(message).map(|parcel| {
-                let id = parcel.message_id.clone();
+                let id = (parcel.message_id.clone(), parcel.now);
                 parcels.push(parcel);
                 id
             }));
         }
         let mut relayed = self.relay.relay_all(parcels).into_iter();
-        let under_way = |id: Result<MessageId, DispatchError>| {
-            let id = id?;
+        let under_way = |id: Result<(MessageId, Timestamp), DispatchError>| {
+            let (id, begun) = id?;
             let relaying = relayed.next().expect("one for each parcel")?;
-            Ok(dispatching(id, relaying))
+            Ok(dispatching(id, relaying, (self.clock, begun)))
         };
         ids.into_iter().map(under_way).collect()
     }

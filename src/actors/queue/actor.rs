@@ -344,6 +344,7 @@ impl<K: Kind> Handler<Ask> for QueueActor<K> {
                 Waiter {
                     deadline: deadline.unwrap_or_else(|| self.now()),
                     long: deadline.is_some(),
+                    since: self.now(),
                     request,
                     reply,
                 },
@@ -357,6 +358,7 @@ impl<K: Kind> Handler<Ask> for QueueActor<K> {
                 // The asker may have gone away.
                 let _ = reply.send(Ok(self.state.counts()));
             }
+            Ask::Look(max, reply) => drop(reply.send(self.look_at(max))),
             Ask::MoveOut { max, to, reply } => self.move_out(max, to.as_deref(), reply, ctx),
             Ask::Wake => {}
         }

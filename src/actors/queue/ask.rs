@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::messages::{ChangeVisibility, Delete, PerEntry, Receive, Received, Send, Sent};
+use super::messages::{
+    ChangeVisibility, Delete, PerEntry, QueueView, Receive, Received, Send, Sent,
+};
 use crate::domain::queue::{QueueCounts, QueueRecord};
 use crate::domain::{QueueError, Timestamp};
 
@@ -34,6 +36,8 @@ pub(super) enum Ask {
     Purge(Reply<()>),
     /// The counts of `GetQueueAttributes`.
     Counts(Reply<QueueCounts>),
+    /// What there is, for whoever looks after the server: the first so many messages.
+    Look(usize, Reply<QueueView>),
     /// One step of a move task.
     MoveOut {
         /// At most so many messages.

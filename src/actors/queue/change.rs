@@ -214,10 +214,12 @@ impl<K: Kind> QueueActor<K> {
             .into_iter()
             .partition(|seq| self.state.is_leaving(*seq));
         metrics::counter!("fanfare_queue_messages_deleted_total").increment(gone.len() as u64);
+        let (followed, via) = (self.followed(&gone), request.via);
         let changes = self.state.erase(&gone);
         self.commit(changes, ctx, move |actor, result, _| {
             let results = match result {
                 Ok(_) => {
+                    actor.show_acknowledged(&followed, via);
                     actor.left(&gone);
                     match others.iter().any(|seq| actor.state.contains(*seq)) {
                         true => refused(found, &StoreError::Overloaded),

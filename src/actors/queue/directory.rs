@@ -29,6 +29,7 @@ use crate::config::limits;
 use crate::domain::message::QueueSource;
 use crate::domain::queue::QueueRecord;
 use crate::domain::{AccountId, Clock, QueueError, QueueName, QueueNo, StoreError};
+use crate::observe::traces::Traces;
 
 /// Finds the cipher of a session's queue, given the queue's durable counter mark; `None` for an operator's queue.
 pub type Sealers =
@@ -61,6 +62,7 @@ pub(super) struct Directory {
     pub(super) store: Arc<dyn QueueStore>,
     pub(super) catalog: Arc<dyn QueueCatalog>,
     pub(super) sealers: Sealers,
+    pub(super) traces: Arc<Traces>,
     pub(super) clock: Clock,
     /// Set once, when the process ends: nobody waits any more.
     pub(super) draining: AtomicBool,
@@ -146,6 +148,7 @@ impl Directory {
         store: Arc<dyn QueueStore>,
         catalog: Arc<dyn QueueCatalog>,
         sealers: Sealers,
+        traces: Arc<Traces>,
         clock: Clock,
     ) -> Arc<Self> {
         Arc::new_cyclic(|directory| Self {
@@ -153,6 +156,7 @@ impl Directory {
             store,
             catalog,
             sealers,
+            traces,
             clock,
             draining: AtomicBool::new(false),
             waiting: Arc::default(),

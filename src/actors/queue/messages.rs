@@ -7,6 +7,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::domain::message::MessageAttribute;
+use crate::domain::queue::{QueueCounts, Transport};
 use crate::domain::{QueueError, Timestamp};
 
 /// A message as a sender gives it; sizes and texts are checked by the wire, the rest by the queue.
@@ -55,6 +56,8 @@ pub struct Receive {
     pub visibility: Option<Duration>,
     /// `ReceiveRequestAttemptId`, FIFO: the same messages and handles again for 5 minutes.
     pub attempt: Option<Arc<str>>,
+    /// How the queue is read.
+    pub via: Transport,
 }
 
 /// A message as it is handed out.
@@ -93,6 +96,8 @@ pub struct Received {
 pub struct Delete {
     /// Receipt handles, at most 10.
     pub handles: Vec<String>,
+    /// How the queue is read.
+    pub via: Transport,
 }
 
 /// `ChangeMessageVisibility` and its batch.
@@ -100,6 +105,49 @@ pub struct Delete {
 pub struct ChangeVisibility {
     /// Receipt handles with their new time-outs, at most 10; zero makes the message visible at once.
     pub entries: Vec<(String, Duration)>,
+}
+
+/// A queue as whoever looks after the server sees it. Looking changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueView {
+    /// How many messages there are; exact.
+    pub counts: QueueCounts,
+    /// Receives that wait for one.
+    pub waiting: usize,
+    /// The first messages, oldest first.
+    pub first: Vec<MessageView>,
+}
+
+/// A message in a queue, before it is sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageView {
+    /// The id that SQS clients see.
+    pub message_id: Uuid,
+    /// When it was accepted.
+    pub sent: Timestamp,
+    /// When it is dropped unread.
+    pub expires: Timestamp,
+    /// Where it is.
+    pub whereabouts: Whereabouts,
+    /// How often it was handed out.
+    pub receive_count: u32,
+    /// Its first bytes.
+    pub beginning: Bytes,
+    /// Its length.
+    pub bytes: usize,
+}
+
+/// Where a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// Can be handed out.
+    Visible,
+    /// With a receiver, until then, unless it is deleted.
+    InFlight(Timestamp),
+    /// Not handed out before then.
+    Delayed(Timestamp),
+    /// Its deletion, or move, is on the way to disk.
+    Leaving,
 }
 
 /// Each entry's own result, in the order of the request.

@@ -3,7 +3,7 @@
 //! In reading order: [`Queues`] is what the wires see; `messages` what can be asked; `directory` which queues
 //! have an actor, and how it is started and replaced; `actor`, `serve` and `change` the actor itself;
 //! `state`, `waiters`, `dedup` and `handle` its pure parts; `kind` what differs for a session's queue;
-//! `moves` message move tasks; `herald` wakes sessions for broadcasts.
+//! `view` what is shown to whoever looks after the server; `moves` message move tasks; `herald` wakes sessions for broadcasts.
 //!
 //! What an answer promises: a send, delete, change of visibility, purge or move is on disk. A receive is not:
 //! if the machine loses power right after it, its messages become visible again sooner than promised, which
@@ -22,6 +22,7 @@ mod moves;
 mod queues;
 mod serve;
 mod state;
+mod view;
 mod waiters;
 
 pub mod messages;

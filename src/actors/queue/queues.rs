@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::ask::Ask;
 use super::directory::{Directory, QueuesConfig, Sealers};
 use super::messages::{
-    ChangeVisibility, Delete, MoveTask, PerEntry, Receive, Received, Send, Sent,
+    ChangeVisibility, Delete, MoveTask, PerEntry, QueueView, Receive, Received, Send, Sent,
 };
 use crate::backends::{QueueCatalog, QueueStore, Touched};
 use crate::domain::queue::{QueueCounts, QueueRecord};
 use crate::domain::{Clock, QueueError};
+use crate::observe::traces::Traces;
 
 /// All queues of this process. Cheap to clone.
 ///
@@ -28,16 +29,17 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 impl Queues {
     /// The queues of this store. `sealers` makes the ciphers of sessions' queues
-    /// ([`sealers`](crate::actors::session::sealers)).
+    /// ([`sealers`](crate::actors::session::sealers)); `traces` are told what becomes of messages that are followed.
     pub fn new(
         config: QueuesConfig,
         store: Arc<dyn QueueStore>,
         catalog: Arc<dyn QueueCatalog>,
         sealers: Sealers,
+        traces: Arc<Traces>,
         clock: Clock,
     ) -> Self {
         Self {
-            directory: Directory::new(config, store, catalog, sealers, clock),
+            directory: Directory::new(config, store, catalog, sealers, traces, clock),
         }
     }
 
@@ -134,6 +136,15 @@ impl Queues {
         self.directory
             .ask(queue, true, Ask::Counts, |_, _| {})
             .await
+    }
+
+    /// What there is, with the first `max` messages. Changes nothing.
+    ///
+    /// # Errors
+    /// [`QueueError::DoesNotExist`].
+    pub async fn look(&self, queue: &QueueRecord, max: usize) -> Result<QueueView, QueueError> {
+        let make = |reply| Ask::Look(max, reply);
+        self.directory.ask(queue, true, make, |_, _| {}).await
     }
 
     /// Starts to move the messages of a dead-letter queue to `destination_arn`, or each back to where it came from.

@@ -170,7 +170,7 @@ impl<K: Kind> QueueActor<K> {
         }
     }
 
-    fn body(&self, seq: Seq) -> Result<Option<bytes::Bytes>, StoreError> {
+    pub(super) fn body(&self, seq: Seq) -> Result<Option<bytes::Bytes>, StoreError> {
         let Some(entry) = self.state.get(seq) else {
             return Ok(None);
         };
@@ -193,6 +193,7 @@ impl<K: Kind> QueueActor<K> {
         let mut handed = Vec::with_capacity(messages.len());
         let mut received = Vec::with_capacity(messages.len());
         for (seq, outward) in messages {
+            self.measure(seq, &waiter, now);
             let how = HandOut {
                 now,
                 visible_at,
@@ -210,6 +211,7 @@ impl<K: Kind> QueueActor<K> {
             self.attempts.note(attempt.clone(), handed, now);
         }
         metrics::counter!("fanfare_queue_messages_received_total").increment(received.len() as u64);
+        self.show_handed_out(&received, waiter.request.via, now);
         self.deliver(waiter, received, ctx);
     }
 
@@ -232,6 +234,7 @@ impl<K: Kind> QueueActor<K> {
                 back.push(handle.seq);
             }
         }
+        self.show_returned(&back, now);
         let changes = self.state.record(&back);
         self.commit_lazily(changes, ctx);
     }

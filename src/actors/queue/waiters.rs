@@ -17,6 +17,8 @@ pub(super) struct Waiter {
     pub(super) deadline: Timestamp,
     /// Whether it wanted to wait at all.
     pub(super) long: bool,
+    /// When it came.
+    pub(super) since: Timestamp,
     /// Closed once the client has gone away.
     pub(super) reply: Reply<Vec<Received>>,
 }
@@ -133,6 +135,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::domain::queue::Transport;
 
     type Answer = oneshot::Receiver<Result<Vec<Received>, crate::domain::QueueError>>;
 
@@ -144,9 +147,11 @@ mod tests {
                 wait: Some(Duration::from_secs(1)),
                 visibility: None,
                 attempt: None,
+                via: Transport::Sqs,
             }),
             deadline: Timestamp(deadline),
             long: true,
+            since: Timestamp(0),
             reply,
         });
         answer

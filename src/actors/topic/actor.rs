@@ -7,7 +7,10 @@ use std::rc::Rc;
 use actix::{Actor, Context, Handler, MessageResult};
 
 use super::fan::About;
-use super::messages::{Ask, Deliver, End, InRoom, ListSubscriptions, Parcel};
+use super::messages::{
+    Ask, CountFilters, CountReached, Deliver, End, InRoom, ListSubscribers, ListSubscriptions,
+    Parcel,
+};
 use super::shard::Shard;
 use crate::config::limits;
 use crate::domain::publication::Subscription;
@@ -98,6 +101,33 @@ impl Handler<ListSubscriptions> for TopicActor {
         _: &mut Self::Context,
     ) -> Self::Result {
         self.contained(|shard| shard.listed(which)).flatten()
+    }
+}
+
+impl Handler<CountFilters> for TopicActor {
+    type Result = MessageResult<CountFilters>;
+
+    fn handle(&mut self, asked: CountFilters, _: &mut Self::Context) -> Self::Result {
+        let counted = self.contained(|shard| shard.count_filters(&asked.beginning));
+        MessageResult(counted.unwrap_or_default())
+    }
+}
+
+impl Handler<ListSubscribers> for TopicActor {
+    type Result = MessageResult<ListSubscribers>;
+
+    fn handle(&mut self, asked: ListSubscribers, _: &mut Self::Context) -> Self::Result {
+        let listed = self.contained(|shard| shard.list_subscribers(&asked.filter, asked.limit));
+        MessageResult(listed.unwrap_or_default())
+    }
+}
+
+impl Handler<CountReached> for TopicActor {
+    type Result = usize;
+
+    fn handle(&mut self, CountReached(topic): CountReached, _: &mut Self::Context) -> usize {
+        let reached = self.contained(|shard| shard.count_reached(&topic));
+        reached.unwrap_or_default()
     }
 }
 

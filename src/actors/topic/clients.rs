@@ -47,6 +47,15 @@ impl Clients {
         self.seats.get(id).map(|seat| seat.clone())
     }
 
+    /// The first of those that belong to a principal, in order.
+    pub(super) fn of(&self, owner: &str, limit: usize) -> Vec<ClientId> {
+        let own = self.seats.iter().filter(|seat| &*seat.owner == owner);
+        let mut own: Vec<_> = own.map(|seat| seat.key().clone()).collect();
+        own.sort_unstable();
+        own.truncate(limit);
+        own
+    }
+
     /// How many are connected.
     pub(super) fn len(&self) -> usize {
         self.seats.len()

@@ -1,7 +1,7 @@
 //! Client sessions that outlive their connection: who they are, what they subscribe to, and which of them a publication
 //! is for, whether they are connected or not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
@@ -17,7 +17,7 @@ use crate::domain::policy::{Access, Action};
 use crate::domain::publication::{
     ClientId, ClientNo, ClientRecord, Ordinal, Publication, QoS, Subscription,
 };
-use crate::domain::topic::{Hash, TopicFilter};
+use crate::domain::topic::{Hash, TopicFilter, TopicName};
 
 /// A session with a queue on disk.
 #[derive(Debug)]
@@ -91,6 +91,41 @@ impl Durables {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Shows each subscription of each session without a connection, at most `most` of them; `false` if there are more.
+    pub(super) fn show_away(
+        &self,
+        most: usize,
+        mut each: impl FnMut(&Durable, &Subscription),
+    ) -> bool {
+        let mut left = most;
+        for durable in &self.by_id {
+            let state = durable.state();
+            if state.attached.is_some() {
+                continue;
+            }
+            for subscription in &state.record.subscriptions {
+                let Some(less) = left.checked_sub(1) else {
+                    return false;
+                };
+                left = less;
+                each(&durable, subscription);
+            }
+        }
+        true
+    }
+
+    /// How many sessions without a connection subscribe to a topic.
+    pub(super) fn count_away(&self, topic: &TopicName) -> usize {
+        let filters = self.filters.read().expect("nobody panics while holding it");
+        let mut away = HashSet::new();
+        filters.matching(topic, &mut |entry: &Entry| {
+            if entry.durable.state().attached.is_none() {
+                away.insert(entry.durable.no);
+            }
+        });
+        away.len()
     }
 
     /// Takes in a session that the store has. Replaces one of the same client id.

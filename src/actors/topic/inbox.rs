@@ -15,7 +15,7 @@ use crate::actors::queue::Queues;
 use crate::actors::queue::messages::{ChangeVisibility, Delete, Receive, Received};
 use crate::config::limits;
 use crate::domain::publication::{Publication, QoS};
-use crate::domain::queue::QueueRecord;
+use crate::domain::queue::{QueueRecord, Transport};
 use crate::domain::topic::TopicName;
 use crate::domain::{QueueError, QueueName};
 
@@ -150,6 +150,7 @@ impl Reader {
             wait: Some(PROLONG),
             visibility: Some(VISIBILITY),
             attempt: None,
+            via: Transport::Mqtt,
         };
         self.shared
             .queues
@@ -214,10 +215,13 @@ impl QueueReceipt {
             return;
         }
         let (queues, queue) = (self.queues.clone(), self.queue.clone());
-        let handles = vec![self.handle.clone()];
+        let delete = Delete {
+            handles: vec![self.handle.clone()],
+            via: Transport::Mqtt,
+        };
         self.forget();
         actix::spawn(async move {
-            if let Err(error) = queues.delete(&queue, Delete { handles }).await {
+            if let Err(error) = queues.delete(&queue, delete).await {
                 tracing::debug!(%error, "a message that has arrived will be delivered again");
             }
         });

@@ -7,10 +7,11 @@ use tokio::sync::oneshot;
 
 use super::fan::{About, Closing, Fan};
 use super::shard::Key;
+use super::survey::{Roll, Tally};
 use super::{Topics, room};
 use crate::domain::policy::Decision;
 use crate::domain::publication::{Ordinal, Publication, QoS, Subscription};
-use crate::domain::topic::TopicName;
+use crate::domain::topic::{TopicFilter, TopicName};
 
 /// Something for connections of this worker. One kind of message, so that two of them keep their order while the mailbox
 /// is full.
@@ -134,6 +135,28 @@ pub(super) struct Ask(pub(super) Key);
 #[derive(Debug, Message)]
 #[rtype(result = "Option<Vec<Subscription>>")]
 pub(super) struct ListSubscriptions(pub(super) Key);
+
+/// What this worker's connections subscribe to, for whoever looks after the server.
+#[derive(Debug, Message)]
+#[rtype(result = "Tally")]
+pub(super) struct CountFilters {
+    /// Only filters that begin so.
+    pub(super) beginning: String,
+}
+
+/// Who of this worker's connections subscribes to a filter.
+#[derive(Debug, Message)]
+#[rtype(result = "Roll")]
+pub(super) struct ListSubscribers {
+    pub(super) filter: TopicFilter,
+    /// So many of them.
+    pub(super) limit: usize,
+}
+
+/// How many of this worker's connections would get what is published to a topic now.
+#[derive(Debug, Message)]
+#[rtype(result = "usize")]
+pub(super) struct CountReached(pub(super) TopicName);
 
 /// A message for one connection of this worker, whether it subscribes to the topic or not. Answered with what its policy
 /// says about receiving it; nothing if it is gone.

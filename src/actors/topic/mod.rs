@@ -49,6 +49,7 @@ mod room;
 mod shard;
 mod subscribe;
 mod subscriber;
+mod survey;
 mod target;
 #[cfg(test)]
 mod testing;
@@ -70,6 +71,7 @@ pub use remote::{ClientView, Confirmation, Direct, RemoteError};
 pub use retained::RetainedLimits;
 pub use room::{HistoryPage, Recover, RoomError, SeatAnswer};
 pub use subscribe::{Granted, SubscribeError};
+pub use survey::{FilterView, Filters, SubscriberView, Subscribers};
 pub use window::{Overflow, Sending, WindowLimits};
 
 use clients::Clients;

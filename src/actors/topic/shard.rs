@@ -324,6 +324,30 @@ impl Shard {
         }
     }
 
+    /// How many connections would get what is published to a topic now.
+    pub(super) fn count_reached(&self, topic: &TopicName) -> usize {
+        self.state.borrow().find_targets(topic, Tick::END).len()
+    }
+
+    /// Shows each subscription of each connection, at most `most` of them; `false` if there are more.
+    pub(super) fn show(
+        &self,
+        most: usize,
+        mut each: impl FnMut(&Subscriber, &Subscription),
+    ) -> bool {
+        let mut left = most;
+        for subscriber in self.state.borrow().subscribers.values() {
+            for subscription in subscriber.listed().iter() {
+                let Some(less) = left.checked_sub(1) else {
+                    return false;
+                };
+                left = less;
+                each(subscriber, subscription);
+            }
+        }
+        true
+    }
+
     /// Hands a publication to one connection.
     pub(super) fn hand(&self, hand: Hand) {
         if let Some(subscriber) = self.subscriber(hand.to) {

@@ -59,6 +59,11 @@ impl Subscriber {
         self.subscriptions.borrow().clone()
     }
 
+    /// The same, to look at.
+    pub(super) fn listed(&self) -> Ref<'_, Vec<Subscription>> {
+        self.subscriptions.borrow()
+    }
+
     /// All that it subscribed to: it subscribes to nothing from now on.
     pub(super) fn take(&self) -> Vec<Subscription> {
         self.subscriptions.take()

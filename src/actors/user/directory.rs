@@ -17,6 +17,7 @@ use crate::backends::plane::{Reply, UserHistory};
 use crate::config::limits;
 use crate::domain::history::{Page, Query, Receipts, Unread};
 use crate::domain::{Clock, MessageId, Seq, StoreError, UserId};
+use crate::observe::traces::Traces;
 
 /// How often an operation is tried on a fresh actor when the one it went to was just letting itself go.
 const TRIES: usize = 3;
@@ -33,18 +34,20 @@ struct Inner {
     clock: Clock,
     idle_after: Duration,
     arbiters: Vec<ArbiterHandle>,
+    traces: Arc<Traces>,
     active: DashMap<UserId, Addr<User>>,
     panics: Panics<UserId>,
 }
 
 impl Users {
-    /// None is active yet.
+    /// None is active yet. `traces` are told what is read.
     pub fn new(
         store: Arc<dyn HistoryStore>,
         dispatchers: Dispatchers,
         clock: Clock,
         idle_after: Duration,
         arbiters: Vec<ArbiterHandle>,
+        traces: Arc<Traces>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -53,6 +56,7 @@ impl Users {
                 clock,
                 idle_after,
                 arbiters,
+                traces,
                 active: DashMap::new(),
                 panics: Panics::default(),
             }),
@@ -189,10 +193,11 @@ impl Users {
         User::start_in_arbiter(&self.inner.arbiters[arbiter].clone(), move |_| {
             let (store, dispatchers) = (inner.store.clone(), inner.dispatchers.clone());
             let (clock, idle_after) = (inner.clock, inner.idle_after);
+            let traces = inner.traces.clone();
             let leave: Leave = Box::new(move |own| {
                 drop(inner.active.remove_if(&user, |_, listed| listed == own));
             });
-            User::new(user, store, dispatchers, clock, idle_after, leave)
+            User::new(user, store, dispatchers, clock, idle_after, traces, leave)
         })
     }
 }

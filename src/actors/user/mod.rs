@@ -19,6 +19,7 @@ use crate::backends::{HistoryStore, Receipt};
 use crate::config::limits;
 use crate::domain::history::{Page, Receipts, Unread};
 use crate::domain::{Clock, MessageId, Seq, StoreError, Timestamp, UserId};
+use crate::observe::traces::{Traces, What};
 
 pub mod directory;
 pub mod messages;
@@ -63,6 +64,7 @@ struct Core {
     store: Arc<dyn HistoryStore>,
     dispatchers: Dispatchers,
     clock: Clock,
+    traces: Arc<Traces>,
     state: RefCell<HistoryState>,
 }
 
@@ -74,6 +76,7 @@ impl User {
         dispatchers: Dispatchers,
         clock: Clock,
         idle_after: Duration,
+        traces: Arc<Traces>,
         leave: Leave,
     ) -> Self {
         let core = Core {
@@ -81,6 +84,7 @@ impl User {
             store,
             dispatchers,
             clock,
+            traces,
             state: RefCell::default(),
         };
         Self {
@@ -250,6 +254,7 @@ impl Core {
             };
             self.store.mark_read(self.user, receipt).await?;
             self.state.borrow_mut().mark_read(&ids);
+            self.show_read(&ids);
             metrics::counter!("fanfare_messages_dispatched_total").increment(told);
             // Like every message, it is not for a full queue, and receipts do not wait until somebody empties one.
             metrics::counter!("fanfare_receipt_messages_refused_total")
@@ -265,6 +270,16 @@ impl Core {
         }
         metrics::counter!("fanfare_receipts_total").increment(receipted.len() as u64);
         Ok(receipted)
+    }
+
+    /// The user has read these messages.
+    fn show_read(&self, ids: &[MessageId]) {
+        let now = self.clock.now();
+        if self.traces.is_noting(now) {
+            for id in ids {
+                self.traces.note(id, now, What::Read { user: self.user });
+            }
+        }
     }
 
     /// The receipt message for these entries, and the queues it goes to.

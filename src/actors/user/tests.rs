@@ -36,6 +36,7 @@ async fn given_in(composed: Composed, idle_after: Duration) -> Given {
         composed.clock(),
         idle_after,
         vec![Arbiter::current()],
+        Traces::new(1),
     );
     Given {
         composed,
@@ -215,7 +216,16 @@ async fn so_many_requests_wait_in_the_mailbox() {
     let given = given(LONG).await;
     let (store, dispatchers) = (given.composed.history(), given.composed.dispatchers());
     let clock = given.composed.clock();
-    let user = User::new(USER, store, dispatchers, clock, LONG, Box::new(|_| {})).start();
+    let user = User::new(
+        USER,
+        store,
+        dispatchers,
+        clock,
+        LONG,
+        Traces::new(1),
+        Box::new(|_| {}),
+    )
+    .start();
     assert_eq!(user.send(CountUnread).await, Ok(Ok(3)));
     let room = room(&user, || CountUnread);
     assert!((0..=1).contains(&(room - limits::USER_MAILBOX)), "{room}");

@@ -255,6 +255,7 @@ struct Worker {
 
 impl Worker {
     fn work(mut self, jobs: &Receiver<Box<dyn Job>>) {
+        self.tables.show_waiting();
         loop {
             let wait = match self.unsynced_since {
                 Some(since) => LAZY_SYNC.saturating_sub(since.elapsed()),
@@ -303,6 +304,7 @@ impl Worker {
             for (queue, by) in batch.depths {
                 self.tables.adjust_depth(queue, by);
             }
+            self.tables.show_waiting();
             metrics::histogram!("fanfare_store_commit_jobs").record(done.len() as f64);
             (self.on_touched)(&batch.touched);
         }

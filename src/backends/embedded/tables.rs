@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use dashmap::DashMap;
@@ -85,6 +85,9 @@ pub(super) struct Tables {
     pub(super) garbage: [AtomicU64; TABLES],
     /// How many messages of its own each queue has, expired ones that are still on disk included.
     depths: DashMap<QueueNo, u64>,
+    /// How many messages all queues have of their own: exact when the table was last looked through, and changed by each
+    /// commit since.
+    waiting: AtomicI64,
     /// The same for the topic plane.
     pub(super) counts: Counts,
 }
@@ -146,6 +149,7 @@ impl Tables {
             keyspaces,
             garbage: Default::default(),
             depths: DashMap::new(),
+            waiting: AtomicI64::new(0),
             counts: Counts::default(),
         })
     }
@@ -180,6 +184,7 @@ impl Tables {
             let queue = keys::leading_queue(&key)
                 .ok_or_else(|| StoreError::Corrupt("message key".into()))?;
             *self.depths.entry(queue).or_default() += 1;
+            self.waiting.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -199,8 +204,24 @@ impl Tables {
         self.depths.get(&queue).map_or(0, |depth| *depth)
     }
 
+    /// How many messages all queues have of their own; broadcasts, which are stored once, are not among them.
+    pub(super) fn waiting(&self) -> i64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Says so in the metrics.
+    pub(super) fn show_waiting(&self) {
+        metrics::gauge!("fanfare_queue_messages").set(self.waiting().max(0) as f64);
+    }
+
+    /// The table of messages was looked through: there were `found` that live, where [`Tables::waiting`] was `before`.
+    pub(super) fn correct_waiting(&self, before: i64, found: i64) {
+        self.waiting.fetch_add(found - before, Ordering::Relaxed);
+    }
+
     /// Notes what a commit added to a queue, or removed.
     pub(super) fn adjust_depth(&self, queue: QueueNo, by: i64) {
+        self.waiting.fetch_add(by, Ordering::Relaxed);
         let mut depth = self.depths.entry(queue).or_default();
         *depth = depth.saturating_add_signed(by);
         let empty = *depth == 0;

@@ -324,6 +324,37 @@ async fn expired_messages_and_deleted_queues_leave_the_disk() {
         account: None,
     };
     assert_eq!(store.load(source, now).unwrap().messages.len(), 1);
+    while store.tables.waiting() != 1 && waited.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(store.tables.waiting(), 1, "what has expired does not wait");
+}
+
+#[actix_rt::test]
+async fn how_many_messages_wait_follows_what_is_committed() {
+    let given = Fixture::new();
+    let (one, two) = (given.queue("one").await, given.queue("two").await);
+    let waiting = |given: &Fixture| given.store.tables.waiting();
+    assert_eq!(waiting(&given), 0);
+    let to = queues(&[one.no, two.no]);
+    given.store.deliver(to, message("both")).await.unwrap();
+    let send = vec![Change::Send(message("one"))];
+    let seqs = given.store.commit(one.no, send).await.unwrap();
+    let everyone = Recipients::Everyone;
+    given.store.deliver(everyone, message("all")).await.unwrap();
+    assert_eq!(
+        waiting(&given),
+        3,
+        "a broadcast is stored once, and in no queue"
+    );
+    let delete = Change::Delete {
+        seq: seqs[0],
+        origin: Origin::Own,
+    };
+    given.store.commit(one.no, vec![delete]).await.unwrap();
+    assert_eq!(waiting(&given), 2);
+    let given = given.reopen();
+    assert_eq!(waiting(&given), 2);
 }
 
 fn noise(i: u32) -> char {

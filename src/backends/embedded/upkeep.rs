@@ -203,12 +203,20 @@ impl Keeper {
     /// takes more than a few percent of a core.
     fn look_for_expired(&mut self, table: Table) -> Result<(), StoreError> {
         let (started, now) = (Instant::now(), self.clock.now());
-        let mut bytes = 0;
+        let (mut bytes, mut living) = (0, 0);
+        let before = self.tables.waiting();
         for row in self.tables.view().prefix(table, &[]) {
             let (key, value) = row?;
             if codec::expires(&value).is_some_and(|expires| expires <= now) {
                 bytes += (key.len() + value.len()) as u64;
+            } else {
+                living += 1;
             }
+        }
+        if table == Table::Messages {
+            // What has expired left without a commit.
+            self.tables.correct_waiting(before, living);
+            self.tables.show_waiting();
         }
         self.expired[table as usize] = bytes;
         self.next_look[table as usize] = Instant::now() + started.elapsed() * LOOK_PAUSE;

@@ -39,7 +39,8 @@ pub(super) struct Refused {
 pub(super) type Answer = Result<HttpResponse, Refused>;
 
 impl Refused {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    /// For good: the same request will be refused again.
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -53,7 +54,17 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "ValidationException", message)
     }
 
-    fn temporary(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    /// There is none; the text says of what.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
+    }
+
+    /// For the moment: the same request may succeed soon.
+    pub(super) fn temporary(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             temporary: true,
             ..Self::new(status, code, message)

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::answer::{Answer, Refused, ok, respond};
 use super::sessions::describe;
-use super::{RestState, Route};
+use super::{RestState, Route, fields};
 use crate::actors::dispatcher::messages::Dispatch;
 use crate::actors::dispatcher::posted::Posted;
 use crate::actors::registrar::Create;
@@ -79,7 +79,7 @@ struct Direct {
 }
 
 async fn sign_in(state: &DemoState, call: &Call) -> Answer {
-    let asked: SignIn = read(&call.body)?;
+    let asked: SignIn = fields::read(&call.body)?;
     let name = name(&asked.name)?;
     let session = match &asked.session {
         Some(session) if name_in(session).as_deref() == Some(name) => session.clone(),
@@ -111,7 +111,7 @@ async fn sign_in(state: &DemoState, call: &Call) -> Answer {
 }
 
 async fn notify(state: &DemoState, call: &Call) -> Answer {
-    let asked: Direct = read(&call.body)?;
+    let asked: Direct = fields::read(&call.body)?;
     let to = user(name(&asked.to)?);
     if !(1..=TEXT_CHARACTERS).contains(&asked.text.chars().count()) {
         return Err(Refused::invalid(format!(
@@ -138,11 +138,6 @@ async fn notify(state: &DemoState, call: &Call) -> Answer {
     ok(
         &json!({ "success": true, "messageId": done.message_id.to_string(), "sessions": done.sessions }),
     )
-}
-
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body)
-        .map_err(|error| Refused::invalid(format!("the body is not as it must be: {error}")))
 }
 
 /// A name as people write it, without space around it.

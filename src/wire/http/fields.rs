@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 use super::answer::Refused;
 use crate::domain::{AccountId, SessionId, Timestamp, UserId};
 use crate::wire::Call;
@@ -22,6 +24,16 @@ fn decode(text: &str) -> Result<String, Refused> {
         .decode_utf8()
         .map(Cow::into_owned);
     decoded.map_err(|_| Refused::invalid("the query is not UTF-8"))
+}
+
+/// A body that is a JSON object.
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
+    // serde reads a struct from a list, too.
+    if body.trim_ascii().first() != Some(&b'{') {
+        return Err(Refused::invalid("the body must be a JSON object"));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Refused::invalid(format!("the body is not as it must be: {error}")))
 }
 
 /// A parameter's only value; given twice is an error.

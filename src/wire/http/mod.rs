@@ -1,4 +1,5 @@
-//! The REST routes of sessions, notifications and history (SEMANTICS 2, 4, 7), and their OpenAPI document.
+//! The REST routes of sessions, notifications and history (SEMANTICS 2, 4, 7), those for operators ([`admin`]), and their
+//! OpenAPI document.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::actors::registrar::Registrar;
 use crate::actors::user::UserHistory;
 use crate::auth::Access;
 
+pub mod admin;
 mod answer;
 pub mod demo;
 mod fields;

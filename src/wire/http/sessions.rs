@@ -459,11 +459,11 @@ fn list_all(state: Arc<RestState>, call: Call) -> HttpResponse {
 }
 
 /// A session as a page token, opaque to clients.
-fn token(key: &SessionKey) -> String {
+pub(super) fn token(key: &SessionKey) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {}", key.account, key.session))
 }
 
-fn parse_token(text: &str) -> Result<SessionKey, Refused> {
+pub(super) fn parse_token(text: &str) -> Result<SessionKey, Refused> {
     let decoded = URL_SAFE_NO_PAD
         .decode(text)
         .ok()

@@ -5,6 +5,7 @@ use super::batch::{self, Batch};
 use super::error::Fault;
 use super::request::{Fields, Request};
 use crate::actors::queue::messages::Delete;
+use crate::domain::queue::Transport;
 
 const ENTRY: &str = "DeleteMessageBatchRequestEntry";
 
@@ -32,6 +33,7 @@ pub async fn one(mut request: Request) -> Result<Answer, Fault> {
     let queue = request.queue()?;
     let delete = Delete {
         handles: vec![parse(&mut request.fields)?],
+        via: Transport::Sqs,
     };
     let mut results = request.state.queues.delete(&queue, delete).await?;
     results.pop().expect("the queue answers each entry")?;
@@ -47,11 +49,9 @@ pub async fn batch(mut request: Request) -> Result<Answer, Fault> {
     let batch = parse_batch(&mut request.fields)?;
     let results = batch
         .run(async |handles| {
-            request
-                .state
-                .queues
-                .delete(&queue, Delete { handles })
-                .await
+            let via = Transport::Sqs;
+            let delete = Delete { handles, via };
+            request.state.queues.delete(&queue, delete).await
         })
         .await?;
     let element = "DeleteMessageBatchResultEntry";

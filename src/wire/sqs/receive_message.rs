@@ -11,6 +11,7 @@ use super::request::{Fields, Request};
 use super::send_message::{sequence_number, token};
 use crate::actors::queue::messages::{Receive, Received};
 use crate::domain::QueueError;
+use crate::domain::queue::Transport;
 
 const MESSAGES: ListName = ListName {
     json: "Messages",
@@ -73,6 +74,7 @@ impl Poll {
                 wait: wait.map(Duration::from_secs),
                 visibility: visibility.map(Duration::from_secs),
                 attempt: token(fields, "ReceiveRequestAttemptId")?,
+                via: Transport::Sqs,
             },
             system,
             filter: Filter::parse(fields)?,

@@ -19,6 +19,7 @@ use crate::domain::session::{Credentials, EnvelopeVersion, Session};
 use crate::domain::{
     AccountId, Clock, IdentityId, QueueName, QueueNo, Seq, SessionId, SessionKey, Timestamp,
 };
+use crate::observe::traces::Traces;
 use crate::wire::{Params, Refusal};
 
 const ACCOUNT: &str = "123456789012";
@@ -171,7 +172,7 @@ impl Fixture {
             cached_body_bytes: 1 << 20,
         };
         let sealers: crate::actors::queue::Sealers = Arc::new(|_, _| Ok(None));
-        let queues = Queues::new(config, store.clone(), store, sealers, clock);
+        let queues = Queues::new(config, store.clone(), store, sealers, Traces::new(1), clock);
         assert!(told.set(queues.clone()).is_ok());
         let state = Arc::new(SqsState {
             queues,

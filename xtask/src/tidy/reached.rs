@@ -137,6 +137,14 @@ const REACHED: &[(&str, &str)] = &[
         "test_a_message_that_is_not_confirmed_is_said_to_be_so",
     ),
     (
+        "SURVEYED",
+        "a_survey_looks_at_so_many_subscriptions_and_says_so",
+    ),
+    (
+        "console.traces",
+        "so_many_messages_are_kept_and_the_oldest_goes",
+    ),
+    (
         "queues.cached_body_bytes",
         "bodies_beyond_the_budget_are_read_when_needed",
     ),

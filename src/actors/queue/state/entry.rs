@@ -20,7 +20,7 @@ pub(in super::super) struct Entry {
     /// When it was handed out last; unknown after a reload.
     pub(super) received: Option<Timestamp>,
     /// Where it is in the queue's order of things.
-    pub(super) place: Place,
+    pub(in super::super) place: Place,
 }
 
 /// Where a message is.

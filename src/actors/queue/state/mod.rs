@@ -16,8 +16,8 @@ mod model;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use self::entry::{Entry, MAX_IN_FLIGHT, Place};
-pub(super) use self::entry::{HandOut, Picked, Standing};
+use self::entry::{Entry, MAX_IN_FLIGHT};
+pub(super) use self::entry::{HandOut, Picked, Place, Standing};
 use self::groups::Groups;
 use crate::backends::{Change, LoadedQueue};
 use crate::domain::message::{MessageState, NewMessage, Origin, StoredMessage};
@@ -126,6 +126,11 @@ impl State {
     /// A message.
     pub(super) fn get(&self, seq: Seq) -> Option<&Entry> {
         self.entries.get(&seq)
+    }
+
+    /// The messages in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, &Entry)> {
+        self.entries.iter().map(|(seq, entry)| (*seq, entry))
     }
 
     /// All positions, ascending.

@@ -6,6 +6,7 @@ mod limits;
 mod redrive;
 mod session;
 mod standard;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use super::messages::{ChangeVisibility, Delete, Outgoing, Receive, Received, Sen
 use super::{Queues, QueuesConfig, Sealers};
 use crate::domain::ids::unique_id;
 use crate::domain::message::NewMessage;
-use crate::domain::queue::{QueueAttributes, QueueRecord};
+use crate::domain::queue::{QueueAttributes, QueueRecord, Transport};
 use crate::domain::{Clock, QueueError, QueueName};
+use crate::observe::traces::Traces;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -57,6 +59,7 @@ impl Bench {
             store.clone(),
             store.clone(),
             sealers,
+            Traces::new(10),
             Clock::start(),
         );
         let touched = queues.clone();
@@ -97,6 +100,7 @@ impl Bench {
     async fn delete(&self, queue: &QueueRecord, handle: &str) -> Result<(), QueueError> {
         let delete = Delete {
             handles: vec![handle.into()],
+            via: Transport::Sqs,
         };
         self.queues.delete(queue, delete).await?.remove(0)
     }
@@ -160,6 +164,7 @@ fn short() -> Receive {
         wait: None,
         visibility: None,
         attempt: None,
+        via: Transport::Sqs,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::actors::queue::messages::{Outgoing, Receive, Send};
 use crate::config::limits::INBOX_MESSAGES;
 use crate::domain::QueueName;
 use crate::domain::publication::QoS::{AtLeastOnce, AtMostOnce};
-use crate::domain::queue::{QueueAttributes, QueueRecord};
+use crate::domain::queue::{QueueAttributes, QueueRecord, Transport};
 
 async fn queue(plane: &Plane) -> QueueRecord {
     let name = QueueName::parse("q").unwrap();
@@ -43,6 +43,7 @@ async fn poll(plane: &Plane, queue: &QueueRecord, wait: bool) -> Vec<String> {
         wait: Some(Duration::from_secs(u64::from(wait))),
         visibility: None,
         attempt: None,
+        via: Transport::Sqs,
     };
     let received = plane.queues.receive(queue, receive).await.unwrap();
     received

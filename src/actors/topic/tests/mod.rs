@@ -6,5 +6,6 @@ mod remote;
 mod retained;
 mod sessions;
 mod shared;
+mod survey;
 mod upstream;
 mod wills;

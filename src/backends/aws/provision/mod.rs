@@ -354,6 +354,8 @@ mod tests {
             sqs_endpoint: nowhere(),
             dynamodb_endpoint: nowhere(),
             sts_endpoint: nowhere(),
+            kinesis_endpoint: nowhere(),
+            stream: None,
             sessions_table: "e-sessions".into(),
             messages_table: "e-messages".into(),
             session_role: String::new(),
