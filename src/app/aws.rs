@@ -14,11 +14,12 @@ use crate::backends::aws::broker::Upstream;
 use crate::backends::aws::history::History;
 use crate::backends::aws::relay::Relay;
 use crate::backends::aws::sessions::Sessions;
-use crate::backends::aws::{AwsOptions, Services, tables};
+use crate::backends::aws::stream::{self, Consumer};
+use crate::backends::aws::{AwsOptions, Services, StreamOptions, tables};
 use crate::backends::broker::TopicBroker;
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, Consume};
 use crate::domain::Clock;
-use crate::wire::front::Door;
+use crate::wire::front::{BENCH_ROUTES, Door};
 use crate::wire::{http, iot, kinesis, probes};
 
 pub mod provisioning;
@@ -39,6 +40,7 @@ pub(super) struct Core {
     authenticator: Arc<Authenticator>,
     topics: Option<(Plane, MqttParts)>,
     upstream: Option<Arc<Upstream>>,
+    consumer: Option<Consumer>,
 }
 
 /// What the backend works with; `None` if it is another.
@@ -52,6 +54,7 @@ pub(super) fn options(config: &Config) -> Option<AwsOptions> {
         sqs_endpoint: config.aws.sqs_endpoint.clone(),
         dynamodb_endpoint: config.aws.dynamodb_endpoint.clone(),
         sts_endpoint: config.aws.sts_endpoint.clone(),
+        kinesis_endpoint: config.aws.kinesis_endpoint.clone(),
         sessions_table: config.sessions_table(),
         messages_table: config.messages_table(),
         // Whoever reads the configuration has complained if it is not there.
@@ -60,6 +63,20 @@ pub(super) fn options(config: &Config) -> Option<AwsOptions> {
         hold_bytes: config.aws.hold_bytes,
         sweep_interval: config.aws.sweep_interval,
         user_message_ttl: config.history.user_message_ttl,
+        stream: stream(config),
+    })
+}
+
+fn stream(config: &Config) -> Option<StreamOptions> {
+    Some(StreamOptions {
+        name: config.kinesis_stream(),
+        from_oldest: match config.aws.consume {
+            Consume::Off => return None,
+            Consume::Latest => false,
+            Consume::TrimHorizon => true,
+        },
+        leases_table: config.leases_table(),
+        held_bytes: config.aws.consume_bytes,
     })
 }
 
@@ -78,6 +95,15 @@ impl Core {
                 return Err(StartError::Elsewhere(text));
             }
         }
+        if let Some(stream) = &options.stream
+            && !stream::exists(&services, stream).await?
+        {
+            let text = format!(
+                "Kinesis has no stream {}, which aws.consume says is read",
+                stream.name
+            );
+            return Err(StartError::Elsewhere(text));
+        }
         let clock = Clock::start();
         let way = Way::new(settings, services.credentials.clone(), clock)?;
         let mut sessions = Sessions::new(services.clone());
@@ -88,7 +114,7 @@ impl Core {
         let broker = upstream.clone();
         let broker = broker.map(|upstream| upstream as Arc<dyn TopicBroker>);
         let relay = Arc::new(Relay::new(services.clone(), sessions.clone(), broker));
-        let history = History::new(services, relay.clone(), clock);
+        let history = History::new(services.clone(), relay.clone(), clock);
         let directory = Arc::new(sessions.clone());
         let authenticator = Authenticator::elsewhere(
             settings.operators.clone(),
@@ -108,14 +134,20 @@ impl Core {
             .transpose()?;
         let registrar = Registrar::new(directory, None, settings.sessions.clone(), clock);
         sweep(sessions, registrar.clone(), clock);
+        let dispatchers = Dispatchers::relaying(relay, clock);
+        let consumer = options.stream.as_ref().map(|stream| {
+            let intake = Arc::new(dispatchers.clone());
+            Consumer::start(services, stream, intake, clock)
+        });
         Ok(Self {
             clock,
-            dispatchers: Dispatchers::relaying(relay, clock),
+            dispatchers,
             history: Arc::new(history),
             registrar,
             authenticator,
             topics,
             upstream,
+            consumer,
         })
     }
 
@@ -126,11 +158,19 @@ impl Core {
         }
     }
 
-    /// Ends the connections of MQTT clients.
+    /// Ends the connections of MQTT clients, and gives back what of the stream is read here.
     pub(super) async fn say_goodbye(&self) {
-        if let Some((plane, _)) = &self.topics {
-            plane.transports.drain(GOODBYE).await;
-        }
+        let clients = async {
+            if let Some((plane, _)) = &self.topics {
+                plane.transports.drain(GOODBYE).await;
+            }
+        };
+        let stream = async {
+            if let Some(consumer) = &self.consumer {
+                consumer.end().await;
+            }
+        };
+        futures_util::join!(clients, stream);
     }
 
     pub(super) fn authenticator(&self) -> &Authenticator {
@@ -162,6 +202,10 @@ impl Core {
             .rest("probes", "execute-api", &Arc::new(probes), probes::ROUTES)
             .rest("document", "execute-api", &document, http::DOCUMENT_ROUTES)
             .rpc(kinesis::Wire, &Arc::new(stream), kinesis::OPERATIONS);
+        let door = match settings.bench {
+            true => door.rest("bench", "execute-api", &Arc::new(()), BENCH_ROUTES),
+            false => door,
+        };
         match &self.topics {
             Some((plane, parts)) => self.with_topics(door, settings, plane, parts),
             None => door,

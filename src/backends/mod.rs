@@ -26,6 +26,7 @@ pub mod broker;
 pub mod embedded;
 pub mod plane;
 pub mod rooms;
+pub mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topics;

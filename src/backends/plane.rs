@@ -169,6 +169,12 @@ pub trait MessageRelay: Send + Sync + 'static {
     /// # Errors
     /// [`RelayError`], here if nothing was handed over at all.
     fn relay(&self, parcel: Parcel) -> Result<Relaying, RelayError>;
+
+    /// Hands messages over in this order, which is the order in which each session is sent those that are for it.
+    fn relay_all(&self, parcels: Vec<Parcel>) -> Vec<Result<Relaying, RelayError>> {
+        let relay = |parcel| self.relay(parcel);
+        parcels.into_iter().map(relay).collect()
+    }
 }
 
 /// Users' history, as its routes ask for it.

@@ -21,6 +21,18 @@ pub enum Backend {
     Aws,
 }
 
+/// Whether the stream at Kinesis is read, and from where on at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consume {
+    /// It is not read.
+    Off,
+    /// From when the first node began to read it.
+    Latest,
+    /// From its oldest record.
+    TrimHorizon,
+}
+
 /// `[aws]`: what `backend = "aws"` works with. Credentials come from where AWS's own tools take them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aws {
@@ -38,6 +50,8 @@ pub struct Aws {
     pub sessions_table: String,
     /// The table of users' messages; `{env}` stands for the environment.
     pub messages_table: String,
+    /// The table of the leases of the stream's shards; `{env}` stands for the environment.
+    pub leases_table: String,
     /// ARN of the role that sessions' keys are made of.
     pub session_role: Option<String>,
     /// How long a service that throttles or fails is tried again before whoever waits is refused.
@@ -64,6 +78,10 @@ pub struct Aws {
     pub broker_client_id: String,
     /// Topic filters that this node may have at the broker; beyond it subscriptions are refused.
     pub broker_max_subscriptions: usize,
+    /// Whether the stream of `[kinesis]` is read at Kinesis, and from where on at first.
+    pub consume: Consume,
+    /// Records that were read and are not relayed yet, in bytes; beyond it reading waits.
+    pub consume_bytes: u64,
 }
 
 impl Default for Aws {
@@ -76,6 +94,7 @@ impl Default for Aws {
             iam_endpoint: None,
             sessions_table: "{env}-sqs-browser-sessions".to_owned(),
             messages_table: "{env}-sqs-browser-messages".to_owned(),
+            leases_table: "{env}-fanfare-leases".to_owned(),
             session_role: None,
             patience: Duration::from_secs(20),
             hold_bytes: 64 << 20,
@@ -88,6 +107,8 @@ impl Default for Aws {
             broker_ca_file: None,
             broker_client_id: "fanfare-".to_owned(),
             broker_max_subscriptions: 50_000,
+            consume: Consume::Off,
+            consume_bytes: 64 << 20,
         }
     }
 }
@@ -101,6 +122,11 @@ impl Config {
     /// `[aws] messages_table` with the environment in place.
     pub fn messages_table(&self) -> String {
         self.aws.messages_table.replace("{env}", &self.env)
+    }
+
+    /// `[aws] leases_table` with the environment in place.
+    pub fn leases_table(&self) -> String {
+        self.aws.leases_table.replace("{env}", &self.env)
     }
 
     /// Whether the backend that is asked for can be had with the other settings.
@@ -179,5 +205,6 @@ mod tests {
         };
         assert_eq!(config.sessions_table(), "prod-sqs-browser-sessions");
         assert_eq!(config.messages_table(), "prod-sqs-browser-messages");
+        assert_eq!(config.leases_table(), "prod-fanfare-leases");
     }
 }

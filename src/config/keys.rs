@@ -82,6 +82,12 @@ pub(super) const TEXTS: &[Text] = &[
     endpoint("aws.iam_endpoint"),
     table("aws.sessions_table"),
     table("aws.messages_table"),
+    table("aws.leases_table"),
+    Text {
+        key: "aws.consume",
+        allowed: "off, latest or trim_horizon",
+        check: |text| matches!(text, "off" | "latest" | "trim_horizon"),
+    },
     Text {
         key: "aws.session_role",
         allowed: "the ARN of a role, such as arn:aws:iam::123456789012:role/fanfare-session",

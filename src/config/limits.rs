@@ -152,6 +152,8 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
         1_000_000,
         "topic filters",
     ),
+    // The least is what one read may bring, and half as much again.
+    ("aws.consume_bytes", 16 << 20, 1 << 40, "bytes"),
     ("mqtt.max_connections", 1, 10_000_000, "connections"),
     ("mqtt.max_packet_bytes", 4096, 16 << 20, "bytes"),
     ("mqtt.connect_timeout", 1, 300, "seconds"),
@@ -437,6 +439,15 @@ pub mod aws {
     pub const QUEUE_OWNERS: usize = 10_000_000;
     /// How often a change is tried anew when another node changed the same session first. Beyond it 429.
     pub const CHANGE_TRIES: usize = 10;
+    /// Messages of a group whose sessions are looked up together; of more, a part at a time.
+    pub const RELAY_GROUP: usize = 500;
+    /// Records of one read of a shard; more wait for the next.
+    pub const READ_RECORDS: i32 = 1000;
+    /// Bytes of one read of a shard (Kinesis's own).
+    pub const READ_BYTES: u64 = 10 << 20;
+    /// How often a record is tried that is refused for good, in which nothing may be wrong with the record. Then it is
+    /// given up, so that its shard goes on.
+    pub const RECORD_TRIES: usize = 8;
 }
 
 /// What a node asks of the broker that its topics go through.

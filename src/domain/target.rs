@@ -3,7 +3,7 @@
 use super::{AccountId, SessionId, UserId};
 
 /// The routing fields of a message (SEMANTICS 4): all optional, combined with AND; none means everyone.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Target {
     /// Only sessions of this account.
     pub account: Option<AccountId>,

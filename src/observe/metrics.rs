@@ -338,6 +338,31 @@ const ALL: &[(&str, Kind, &str)] = &[
         "Messages in the queues of durable MQTT sessions",
     ),
     (
+        "fanfare_stream_behind_seconds",
+        Gauge,
+        "Age of the next record to be read at Kinesis, by shard that this node reads; 0: it has read all",
+    ),
+    (
+        "fanfare_stream_held_bytes",
+        Gauge,
+        "Bytes of records that are being read at Kinesis or wait to be relayed",
+    ),
+    (
+        "fanfare_stream_leases",
+        Gauge,
+        "Shards at Kinesis that this node reads",
+    ),
+    (
+        "fanfare_stream_records_given_up_total",
+        Counter,
+        "Records read at Kinesis whose messages were refused for good, several times",
+    ),
+    (
+        "fanfare_stream_records_total",
+        Counter,
+        "Records read at Kinesis",
+    ),
+    (
         "fanfare_stream_records_skipped_total",
         Counter,
         "Stream records that were no messages",

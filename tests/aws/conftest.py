@@ -83,6 +83,7 @@ class Cluster:
         self.proxies = []
         self.dynamodb = client("dynamodb", url_of("DYNAMODB"))
         self.sqs = client("sqs", url_of("SQS"))
+        self.kinesis = client("kinesis", url_of("KINESIS"))
         provision = self.command("aws", "provision", "--only", "table")
         assert provision.count(": made") == len(provision.splitlines()), provision
 
@@ -94,6 +95,7 @@ class Cluster:
             "FANFARE_AWS_SQS_ENDPOINT": url_of("SQS"),
             "FANFARE_AWS_DYNAMODB_ENDPOINT": url_of("DYNAMODB"),
             "FANFARE_AWS_STS_ENDPOINT": url_of("STS"),
+            "FANFARE_AWS_KINESIS_ENDPOINT": url_of("KINESIS"),
             **more,
         }
 

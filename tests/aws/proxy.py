@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 THROTTLED = {
     "DynamoDB_20120810": ("com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException", 400),
     "AmazonSQS": ("com.amazonaws.sqs#RequestThrottled", 403),
+    "Kinesis_20131202": ("ProvisionedThroughputExceededException", 400),
 }
 
 
@@ -19,7 +20,8 @@ class Proxy:
 
     `throttle`, `fail` (500), `cut` (the connection ends and the service has not heard of it), `lose` (the service has
     done it, and its answer is lost), `part` (a batch is done in part), `hang` (no answer for 20 s), `conflict` (a
-    condition does not hold), `age` (the service says that what it tells of was made long ago).
+    condition does not hold), `deny` (refused for good), `expire` (an iterator is too old), `age` (the service says that
+    what it tells of was made long ago).
     """
 
     def __init__(self, target):
@@ -104,6 +106,10 @@ class Proxy:
                 if spoil == "conflict":
                     code = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
                     return self._answer(400, {"__type": code, "message": "The conditional request failed"})
+                if spoil == "deny":
+                    return self._answer(400, {"__type": "AccessDeniedException", "message": "no"})
+                if spoil == "expire":
+                    return self._answer(400, {"__type": "ExpiredIteratorException", "message": "too late"})
                 if spoil == "part":
                     return self._answer(200, proxy._in_part(operation, self.headers, body))
                 if spoil == "hang":

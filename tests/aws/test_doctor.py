@@ -57,7 +57,7 @@ def test_what_is_missing_is_said_with_what_to_do(place):
     assert code == 1
     found = levels(findings)
     assert found[f"table {place.sessions}"] == "fail" and found[f"role {place.role}"] == "fail"
-    assert found[f"stream {place.stream}"] == "warn"
+    assert found[f"stream {place.stream}"] == "fail" and found[f"policy {place.env}-fanfare-node"] == "warn"
     assert "fanfare aws provision --only table" in findings[f"table {place.sessions}"]["advice"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from envelope import open_message
 from proxy import after
+from queues import drain
 
 
 class Ledger:
@@ -40,16 +41,6 @@ class Ledger:
         assert set(received) | set(rows) <= self.acknowledged | self.refused
         assert len(rows) == len(set(rows))
         return received
-
-
-def drain(cluster, session):
-    """Everything in a session's queue: the envelopes, and what is in them."""
-    envelopes, url = [], session["sqsUrl"]
-    while messages := cluster.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-        for message in messages:
-            envelopes.append(message["Body"])
-            cluster.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return envelopes, [open_message(session.description, envelope) for envelope in envelopes]
 
 
 def no_block_twice(envelopes):
@@ -213,28 +204,6 @@ def test_a_node_that_is_killed_takes_nothing_acknowledged_with_it(cluster):
     for envelope in envelopes:
         cluster.sqs.send_message(QueueUrl=session["sqsUrl"], MessageBody=envelope)
     ledger.check(cluster, session, 7)
-
-
-def test_calls_are_few_when_messages_are_many(cluster):
-    sqs, dynamodb = cluster.proxy("SQS"), cluster.proxy("DYNAMODB")
-    node = cluster.node(FANFARE_AWS_SQS_ENDPOINT=sqs.url, FANFARE_AWS_DYNAMODB_ENDPOINT=dynamodb.url)
-    sessions = [node.create(1, f"s{n}", n) for n in range(50)]
-    leases = []
-    dynamodb.rule = lambda _, body: leases.append(body) if b"counterMark" in body else None
-    sqs.calls.clear(), dynamodb.calls.clear()
-    assert node.post("/notify/1", {"msg": "x"})["sessions"] == 50
-    assert sqs.calls == {"SendMessageBatch": 50}, "one for each queue"
-    assert dynamodb.calls["BatchWriteItem"] <= 3, "fifty rows, at most 25 in a call, and one that went ahead"
-    assert len(leases) == 50, "each session's counters are leased once"
-    sqs.calls.clear(), dynamodb.calls.clear()
-    stream = f"{cluster.env}-sqs-browser-event-dispatcher"
-    records = [{"Data": json.dumps({"userId": 7, "n": n}), "PartitionKey": "p"} for n in range(500)]
-    assert node.client("kinesis").put_records(StreamName=stream, Records=records)["FailedRecordCount"] == 0
-    assert len(leases) == 50, "what was leased lasts"
-    # The least is 500/10 + 500/25 = 70; how near it comes is a matter of how fast messages come in.
-    made = sqs.calls["SendMessageBatch"] + dynamodb.calls["BatchWriteItem"]
-    assert made <= 150, f"{sqs.calls} {dynamodb.calls} for 500 messages"
-    assert len(drain(cluster, sessions[7])[1]) == 501
 
 
 def test_a_batch_is_no_longer_than_sqs_takes(cluster):

@@ -7,6 +7,7 @@ import urllib.parse
 import pytest
 
 from conftest import MADE, url_of
+from streams import CONSUME, Stream, wait_for
 from test_plane import take
 
 POLICIES = pathlib.Path(__file__).resolve().parents[2] / "deploy/aws/policies"
@@ -35,11 +36,12 @@ def test_the_nodes_policy_lists_each_action_that_is_used_and_no_other(cluster):
     lost = f"{cluster.env}-fanfare-{'x' * 43}"
     cluster.sqs.create_queue(QueueName=lost, tags={"fanfare:sessions": f"{cluster.env}-sqs-browser-sessions"})
     places, seen = {}, set()
-    for service, prefix in (("SQS", "sqs"), ("DYNAMODB", "dynamodb"), ("STS", "sts")):
+    stream = Stream(cluster, 1)
+    for service, prefix in (("SQS", "sqs"), ("DYNAMODB", "dynamodb"), ("STS", "sts"), ("KINESIS", "kinesis")):
         proxy = cluster.proxy(service)
         places[f"FANFARE_AWS_{service}_ENDPOINT"] = proxy.url
         proxy.rule = noting(seen, prefix)
-    node = cluster.node(**places)
+    node = cluster.node(**CONSUME, **places)
     session = node.create(1, "s", 7, MessageRetentionPeriod=120)
     node.create(1, "s", 7, MessageRetentionPeriod=240)
     node.create(2, "without-user")
@@ -48,9 +50,12 @@ def test_the_nodes_policy_lists_each_action_that_is_used_and_no_other(cluster):
         node.post(path, {"msg": path})
     assert len(node.history(7)) == 4 and node.unread(7) == 4
     node.get("/messages/set-read/user/7/asof/9999999999")
+    stream.put([7])
+    wait_for(lambda: node.unread(7) == 1, 20)
     node.get("/status")
     node.get("/cleanup")
     node.get("/destroy" + session.path)
+    node.server.stop()
     assert seen == actions("node.json")
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import SETTINGS, client, command, run, url_of
 from server import AWS_ACCOUNT, REGION
 
-KINDS = ["table", "table", "stream", "role", "policy"]
+KINDS = ["table", "table", "table", "stream", "role", "policy"]
 
 
 class Place:
@@ -31,6 +31,7 @@ class Place:
             **kept,
             **{f"FANFARE_AWS_{service}_ENDPOINT": self.moto for service in services},
             "FANFARE_AWS_ACCOUNT": AWS_ACCOUNT,
+            "FANFARE_AWS_CONSUME": "latest",
             "FANFARE_REGION": REGION,
             **more,
         }
@@ -181,7 +182,7 @@ def test_what_somebody_else_made_stays(place):
     place.iam.create_role(RoleName=place.role, AssumeRolePolicyDocument=trust)
     removed = place.remove("--yes")
     assert removed.returncode == 0, removed.stderr
-    assert removed.stdout.count(": removed") == 1, "the other table"
+    assert removed.stdout.count(": removed") == 2, "the other tables"
     assert removed.stdout.count("stays: it has no tag fanfare:env") == 2
     assert "stays: its tag fanfare:env says prod" in removed.stdout
     place.iam.get_role(RoleName=place.role)
@@ -198,8 +199,13 @@ def test_a_role_and_its_path_are_taken_from_the_configuration(place):
 
 def test_an_engine_without_tags_is_provisioned_by_name(place):
     local = {"FANFARE_AWS_DYNAMODB_ENDPOINT": url_of("DYNAMODB")}
-    assert place.provision("--only", "table", **local).count(": made") == 2
-    assert place.provision("--only", "table", **local).count("is there") == 2
+    assert place.provision("--only", "table", **local).count(": made") == 3
+    assert place.provision("--only", "table", **local).count("is there") == 3
     removed = place.remove("--only", "table", "--yes", **local)
-    assert removed.returncode == 0 and removed.stdout.count(": removed") == 2, removed.stdout + removed.stderr
-    assert place.provision("--only", "table", "--dry-run", **local).count("would be made") == 2
+    assert removed.returncode == 0 and removed.stdout.count(": removed") == 3, removed.stdout + removed.stderr
+    assert place.provision("--only", "table", "--dry-run", **local).count("would be made") == 3
+
+
+def test_a_stream_that_nobody_reads_is_not_made(place):
+    made = place.provision(FANFARE_AWS_CONSUME="off")
+    assert made.count(": made") == len(KINDS) - 2 and "stream" not in made and "leases" not in made

@@ -26,7 +26,7 @@ def settings(**more):
     services = ["DYNAMODB", "SQS", "STS", "KINESIS", "IAM"]
     kept = {name: value for name, value in SETTINGS.items() if name.startswith("AWS_")}
     places = {f"FANFARE_AWS_{service}_ENDPOINT": url_of("STS") for service in services}
-    return {**kept, **places, "FANFARE_AWS_ACCOUNT": AWS_ACCOUNT, "FANFARE_REGION": REGION, **more}
+    return {**kept, **places, "FANFARE_AWS_ACCOUNT": AWS_ACCOUNT, "FANFARE_REGION": REGION, "FANFARE_AWS_CONSUME": "latest", **more}
 
 
 def plan(env):
@@ -77,11 +77,12 @@ def of_cloudformation(env):
                 for index in made.get("GlobalSecondaryIndexes", [])
             }
             assert [key["KeyType"] for key in made["KeySchema"]] == ["HASH", "RANGE"]
-            assert made["BillingMode"] == "PAY_PER_REQUEST" and made["TimeToLiveSpecification"]["Enabled"] is True
+            expiry = made.get("TimeToLiveSpecification", {"Enabled": True, "AttributeName": None})
+            assert made["BillingMode"] == "PAY_PER_REQUEST" and expiry["Enabled"] is True
             parts["table", made["TableName"]] = {
                 "keys": keys([key["AttributeName"] for key in made["KeySchema"]], types),
                 "indexes": indexes,
-                "ttl": made["TimeToLiveSpecification"]["AttributeName"],
+                "ttl": expiry["AttributeName"],
             }
         elif kind == "AWS::Kinesis::Stream":
             parts["stream", made["Name"]] = {"shards": made["ShardCount"]}
@@ -141,7 +142,7 @@ def of_terraform(env):
         name = substituted(made["name"], named) if "name" in made else None
         if kind == "aws_dynamodb_table":
             types = {each["name"]: each["type"] for each in made["attribute"]}
-            [ttl] = made["ttl"]
+            [ttl] = made.get("ttl", [{"enabled": True, "attribute_name": None}])
             assert ttl["enabled"] is True and made["billing_mode"] == "PAY_PER_REQUEST"
             indexes = {
                 substituted(index["name"], named): {

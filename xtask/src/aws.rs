@@ -73,10 +73,12 @@ pub fn run(env: &Env) -> Result<String> {
     let db = dynamodb(env)?;
     let sts = moto(env)?;
     let (mosquitto, nats) = (tools::mosquitto(env)?, tools::nats(env)?);
+    let kinesis = kinesis(env)?;
     let variables = [
         ("FANFARE_TEST_SQS", sqs.url()),
         ("FANFARE_TEST_DYNAMODB", db.url()),
         ("FANFARE_TEST_STS", sts.url()),
+        ("FANFARE_TEST_KINESIS", kinesis.url()),
         // None of these servers looks at them, but no client calls without any.
         ("AWS_ACCESS_KEY_ID", "local".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
@@ -117,9 +119,12 @@ pub fn run(env: &Env) -> Result<String> {
         version(&mosquitto, "-h", "mosquitto version ")?,
         version(&nats, "--version", "nats-server: v")?,
     ];
+    let names = [&sqs, &db, &sts, &kinesis].map(|server| server.name.as_str());
     Ok(format!(
-        "on {}, {}, {}, Mosquitto {} and NATS {}",
-        sqs.name, db.name, sts.name, brokers[0], brokers[1]
+        "on {}, Mosquitto {} and NATS {}",
+        names.join(", "),
+        brokers[0],
+        brokers[1]
     ))
 }
 
@@ -172,6 +177,27 @@ fn moto(env: &Env) -> Result<Server> {
     moto.args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
     let name = format!("moto {}", version.trim());
     Server::start(env, name, port, moto.arg(port.to_string()))
+}
+
+/// Kinesis Mock, which splits and merges shards as Kinesis does: moto's Kinesis leaves the records of a shard that was
+/// split where they were, and never ends it.
+fn kinesis(env: &Env) -> Result<Server> {
+    let folder = env.root.join("tests/aws/kinesis");
+    tools::node_modules(env, "kinesis", &folder)?;
+    let program = folder.join("node_modules/kinesis-local");
+    let show = "console.log(require(process.argv[1]).version)";
+    let package = program.join("package.json");
+    let version = tools::output(Command::new("node").args(["-e", show]).arg(&package))?;
+    let port = free_port()?;
+    let mut node = Command::new("node");
+    node.arg("main.js")
+        .current_dir(&program)
+        .env("KINESIS_MOCK_PLAIN_PORT", port.to_string())
+        .env("KINESIS_MOCK_TLS_PORT", free_port()?.to_string())
+        .env("SHARD_LIMIT", "1000")
+        .env("LOG_LEVEL", "WARN");
+    let name = format!("Kinesis Mock {}", version.trim());
+    Server::start(env, name, port, &mut node)
 }
 
 fn java(jars: &Path) -> Command {

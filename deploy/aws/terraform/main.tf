@@ -24,6 +24,7 @@ locals {
     account        = data.aws_caller_identity.here.account_id
     sessions_table = "${var.env}-sqs-browser-sessions"
     messages_table = "${var.env}-sqs-browser-messages"
+    leases_table   = "${var.env}-fanfare-leases"
     queue_prefix   = "${var.env}-fanfare"
     stream         = "${var.env}-sqs-browser-event-dispatcher"
     session_role   = "arn:${data.aws_partition.here.partition}:iam::${data.aws_caller_identity.here.account_id}:role/${var.env}-fanfare-session"
@@ -87,6 +88,23 @@ resource "aws_dynamodb_table" "messages" {
   ttl {
     attribute_name = "ttl"
     enabled        = true
+  }
+}
+
+resource "aws_dynamodb_table" "leases" {
+  name         = "${var.env}-fanfare-leases"
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "stream"
+  range_key    = "lease"
+  tags         = local.tags
+
+  attribute {
+    name = "stream"
+    type = "S"
+  }
+  attribute {
+    name = "lease"
+    type = "S"
   }
 }
 

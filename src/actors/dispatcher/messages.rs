@@ -20,6 +20,11 @@ pub struct Dispatch {
     pub fallback_id: Option<MessageId>,
 }
 
+/// The same for many messages, which are handed over in this order.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Result<Dispatching, DispatchError>>")]
+pub struct DispatchAll(pub Vec<Dispatch>);
+
 /// Say where a message goes and what it looks like, and leave it to the asker to store it together with something else.
 /// For messages that no history keeps.
 #[derive(Debug, Message)]

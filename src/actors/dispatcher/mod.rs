@@ -24,9 +24,12 @@ use crate::observe::traces::{Followed, Traces, What};
 
 pub mod messages;
 pub mod posted;
+pub mod records;
 pub mod routes;
 
-pub use messages::{Address, Addressed, Dispatch, DispatchError, Dispatched, Dispatching};
+pub use messages::{
+    Address, Addressed, Dispatch, DispatchAll, DispatchError, Dispatched, Dispatching,
+};
 pub use posted::Posted;
 pub use routes::Routes;
 
@@ -129,7 +132,7 @@ impl Dispatchers {
     /// # Errors
     /// [`DispatchError`], the dispatcher's own or because it can not take more.
     pub async fn dispatch(&self, message: Dispatch) -> Result<Dispatched, DispatchError> {
-        self.ask(message).await?.0.await
+        self.ask(message).await??.0.await
     }
 
     /// Asks this worker's dispatcher where a message goes, which the asker then stores itself.
@@ -137,20 +140,18 @@ impl Dispatchers {
     /// # Errors
     /// As [`Dispatchers::dispatch`], but for full queues: those are in the answer.
     pub async fn address(&self, posted: Posted) -> Result<Addressed, DispatchError> {
-        self.ask(Address(posted)).await
+        self.ask(Address(posted)).await?
     }
 
-    async fn ask<M, T>(&self, message: M) -> Result<T, DispatchError>
+    async fn ask<M>(&self, message: M) -> Result<M::Result, DispatchError>
     where
-        M: Message<Result = Result<T, DispatchError>> + Send + 'static,
-        T: Send + 'static,
+        M: Message + Send + 'static,
+        M::Result: Send + 'static,
         Dispatcher: Handler<M>,
         Context<Dispatcher>: ToEnvelope<Dispatcher, M>,
     {
-        match self.workers.here().send(message).await {
-            Ok(result) => result,
-            Err(MailboxError::Closed | MailboxError::Timeout) => Err(DispatchError::Overloaded),
-        }
+        let asked = self.workers.here().send(message).await;
+        asked.map_err(|(MailboxError::Closed | MailboxError::Timeout)| DispatchError::Overloaded)
     }
 }
 
@@ -175,6 +176,14 @@ struct Found {
 impl Dispatcher {
     /// Makes a message whole and hands it over. What is handed over first is delivered first.
     fn dispatch(&self, message: Dispatch) -> Result<Dispatching, DispatchError> {
+        let parcel = self.pack(message)?;
+        let (message_id, begun) = (parcel.message_id.clone(), parcel.now);
+        let relaying = self.relay.relay(parcel)?;
+        Ok(dispatching(message_id, relaying, (self.clock, begun)))
+    }
+
+    /// Makes a message whole.
+    fn pack(&self, message: Dispatch) -> Result<Parcel, DispatchError> {
         let Dispatch {
             posted,
             fallback_id,
@@ -183,29 +192,36 @@ impl Dispatcher {
         let message_id = posted.message_id.clone().or(fallback_id);
         let message_id = message_id.unwrap_or_else(|| derive_id(&posted, now));
         let (body, text) = render(&posted, &message_id)?;
-        let relaying = self.relay.relay(Parcel {
+        Ok(Parcel {
             target: posted.target,
-            message_id: message_id.clone(),
+            message_id,
             kind: posted.kind,
             keep: !posted.sqs_only,
             body,
             text,
             now,
-        })?;
-        let clock = self.clock;
-        Ok(Dispatching(Box::pin(async move {
-            let relayed = relaying.await?;
-            metrics::counter!("fanfare_messages_dispatched_total").increment(1);
-            metrics::histogram!("fanfare_dispatch_seconds")
-                .record(clock.now().since(now).as_secs_f64());
-            Ok(Dispatched {
-                message_id,
-                sessions: relayed.sessions,
-                queues: relayed.queues,
-                refused: relayed.refused,
-            })
-        })))
+        })
     }
+}
+
+/// A message that was handed over, and when it was begun with.
+fn dispatching(
+    message_id: MessageId,
+    relaying: Relaying,
+    (clock, begun): (Clock, Timestamp),
+) -> Dispatching {
+    Dispatching(Box::pin(async move {
+        let relayed = relaying.await?;
+        metrics::counter!("fanfare_messages_dispatched_total").increment(1);
+        metrics::histogram!("fanfare_dispatch_seconds")
+            .record(clock.now().since(begun).as_secs_f64());
+        Ok(Dispatched {
+            message_id,
+            sessions: relayed.sessions,
+            queues: relayed.queues,
+            refused: relayed.refused,
+        })
+    }))
 }
 
 impl MessageRelay for Neighbours {

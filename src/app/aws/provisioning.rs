@@ -38,7 +38,7 @@ pub async fn provisioner(config: &Config) -> Provisioner {
         shards: config.kinesis.shards,
         session_role: session_role(&config),
         key_lifetime: config.sessions.key_lifetime,
-        kinesis_endpoint: config.aws.kinesis_endpoint.clone(),
+        leases_table: config.leases_table(),
         iam_endpoint: config.aws.iam_endpoint.clone(),
     };
     Provisioner::connect(wanted, services).await

@@ -9,6 +9,7 @@
 //! - [`relay`]: messages to sessions ([`MessageRelay`](super::plane::MessageRelay)), through an [`outbox`] for each queue
 //! - [`history`]: what users had ([`UserHistory`](super::plane::UserHistory)), written by the [`writer`]
 //! - [`broker`]: topics, through AWS IoT Core or another that speaks MQTT ([`TopicBroker`](super::broker::TopicBroker))
+//! - [`stream`]: records that are read at Kinesis, if they are, each shard by one node
 //! - [`service`]: calls that are made again, with pauses, until patience ends
 //! - [`tables`]: what must be there before; [`provision`] makes it, with what is needed beside
 //! - [`signed`]: calls to services that have no client of their own here
@@ -34,6 +35,7 @@ pub mod relay;
 pub mod service;
 pub mod sessions;
 pub mod signed;
+pub mod stream;
 pub mod tables;
 pub mod writer;
 
@@ -50,6 +52,8 @@ pub struct AwsOptions {
     pub dynamodb_endpoint: Option<String>,
     /// Where STS is, if not at the region's own endpoint.
     pub sts_endpoint: Option<String>,
+    /// Where Kinesis is, if not at the region's own endpoint.
+    pub kinesis_endpoint: Option<String>,
     /// The table of sessions.
     pub sessions_table: String,
     /// The table of users' messages.
@@ -64,6 +68,21 @@ pub struct AwsOptions {
     pub sweep_interval: Duration,
     /// How long history keeps a message.
     pub user_message_ttl: Duration,
+    /// The stream that is read, if one is.
+    pub stream: Option<StreamOptions>,
+}
+
+/// The stream that is read.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// Its name.
+    pub name: String,
+    /// Whether it is read from its oldest record on at first, and not from now on.
+    pub from_oldest: bool,
+    /// The table of the leases of its shards.
+    pub leases_table: String,
+    /// Bytes of records that were read and are not relayed yet.
+    pub held_bytes: u64,
 }
 
 /// The services, and what to ask them for.
@@ -73,6 +92,8 @@ pub struct Services {
     pub db: aws_sdk_dynamodb::Client,
     /// SQS.
     pub sqs: aws_sdk_sqs::Client,
+    /// Kinesis.
+    pub kinesis: aws_sdk_kinesis::Client,
     /// STS.
     pub sts: aws_sdk_sts::Client,
     /// This node's credentials.
@@ -93,6 +114,7 @@ impl Services {
         Arc::new(Self {
             db: aws_sdk_dynamodb::Client::new(&at(&options.dynamodb_endpoint)),
             sqs: aws_sdk_sqs::Client::new(&at(&options.sqs_endpoint)),
+            kinesis: aws_sdk_kinesis::Client::new(&at(&options.kinesis_endpoint)),
             sts: aws_sdk_sts::Client::new(&at(&options.sts_endpoint)),
             credentials: shared.credentials_provider(),
             options,

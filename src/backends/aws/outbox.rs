@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_sdk_sqs::operation::send_message_batch::{SendMessageBatchError, SendMessageBatchOutput};
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
@@ -16,7 +17,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::Services;
@@ -33,6 +34,10 @@ use crate::envelope::{AesKey, Envelope, SessionCipher};
 
 /// Calls at a time, of all outboxes together; more wait.
 const PARALLEL_CALLS: usize = 64;
+
+/// How long a call waits for others to go with it, if the last was of several. Who was answered by that one may be
+/// sending again; a message to a queue where little goes on waits for nobody.
+const LINGER: Duration = Duration::from_millis(8);
 
 /// All outboxes of this node.
 #[derive(Clone)]
@@ -115,6 +120,8 @@ struct Outbox {
     queue: QueueName,
     cipher: SessionCipher,
     state: Mutex<State>,
+    /// Told when a full call waits.
+    full: Notify,
 }
 
 #[derive(Default)]
@@ -187,6 +194,9 @@ impl Outboxes {
         let outbox = self.outbox(session);
         let mut state = outbox.lock();
         state.waiting.push_back(letter);
+        if state.waiting.len() == limits::aws::SEND_BATCH {
+            outbox.full.notify_waiters();
+        }
         if !std::mem::replace(&mut state.running, true) {
             let leased = std::mem::take(&mut state.leased);
             drop(state);
@@ -216,7 +226,7 @@ impl Outboxes {
 }
 
 /// How long a text is at most when it is sealed.
-fn sealed_bytes(length: usize) -> usize {
+pub fn sealed_bytes(length: usize) -> usize {
     (length + 16).div_ceil(3) * 4 + 24
 }
 
@@ -235,6 +245,7 @@ impl Outbox {
             queue: session.queue_name.clone(),
             cipher: SessionCipher::new(&AesKey::from_bytes(session.aes_key), format),
             state: Mutex::default(),
+            full: Notify::new(),
         }
     }
 
@@ -283,15 +294,28 @@ impl Run {
                     continue;
                 }
             };
+            let several = self.batch.len() > 1;
             self.take_off(sent);
             self.give_up();
             if self.batch.is_empty() {
                 pauses = None;
+                if several {
+                    self.linger().await;
+                }
                 continue;
             }
             // Only as long as somebody waits: who does not is taken off above.
             let pauses = pauses.get_or_insert_with(Pauses::endless);
             pauses.pause().await;
+        }
+    }
+
+    /// Waits a moment for a full call.
+    async fn linger(&self) {
+        let full = self.outbox.full.notified();
+        if self.outbox.lock().waiting.len() < limits::aws::SEND_BATCH {
+            // Whether or not it is full by then, it goes.
+            let _ = tokio::time::timeout(LINGER, full).await;
         }
     }
 
@@ -472,8 +496,6 @@ pub fn is_gone<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bo
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::auth::testing;
     use crate::backends::aws::AwsOptions;
@@ -487,6 +509,7 @@ mod tests {
             sqs_endpoint: nowhere(),
             dynamodb_endpoint: nowhere(),
             sts_endpoint: nowhere(),
+            kinesis_endpoint: nowhere(),
             sessions_table: "s".into(),
             messages_table: "m".into(),
             session_role: String::new(),
@@ -494,6 +517,7 @@ mod tests {
             hold_bytes: 1000,
             sweep_interval: Duration::from_secs(1),
             user_message_ttl: Duration::from_secs(1),
+            stream: None,
         })
         .await
     }

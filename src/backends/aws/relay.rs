@@ -4,23 +4,30 @@
 //! round. The sender is told that all is well when both are; told otherwise, and sending again, it may send some sessions
 //! the message twice. A message to many is handed over a part of the sessions at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use futures_util::stream::{StreamExt as _, iter};
 use tokio::sync::oneshot;
 
 use super::Services;
 use super::lookup::Which;
-use super::outbox::Outboxes;
+use super::outbox::{Outboxes, sealed_bytes};
 use super::sessions::Sessions;
-use super::writer::Writer;
+use super::writer::{Keeping, Writer};
 use crate::backends::broker::TopicBroker;
 use crate::backends::plane::{MessageRelay, Parcel, QueueAddress, RelayError, Relayed, Relaying};
 use crate::config::limits;
 use crate::domain::history::NewEntry;
 use crate::domain::session::Session;
-use crate::domain::{StoreError, Target, UserId};
+use crate::domain::{StoreError, Target, Timestamp, UserId};
+
+/// Look-ups at a time for a group of messages.
+const PARALLEL_LOOKUPS: usize = 16;
+
+/// Sessions of one target that are looked up for a group of messages; a target with more is sent to by itself.
+const FEW_SESSIONS: usize = 64;
 
 /// Takes messages to sessions wherever they are.
 #[derive(Debug, Clone)]
@@ -54,14 +61,11 @@ impl Relay {
                 // The user's history has it, with a session or without: it waits for no look-up.
                 let kept = self.keep(&parcel, [user].into());
                 let sent = self.send_all(&parcel, Which::User(user), false, &mut relayed);
-                let (kept, sent) = futures_util::join!(kept, sent);
-                sent.and(kept)?;
+                sent.await.and(kept.done().await)?;
             }
             (None, _, Some(_)) => {
-                let found = self.named(target).await?;
-                let now = parcel.now;
-                let found: Vec<Session> = found.into_iter().filter(|s| s.ttl > now).collect();
-                self.send_part(&parcel, found, parcel.keep, &mut relayed)
+                let found = self.named(target, parcel.now).await?;
+                self.send_part(&parcel, &found, parcel.keep, &mut relayed)
                     .await?;
             }
             (None, Some(account), None) => {
@@ -78,17 +82,93 @@ impl Relay {
         Ok(relayed)
     }
 
+    /// Delivers messages so that each session is sent those that are for it in this order. Sessions that several of them
+    /// are for are looked up once for a group of messages; a message to many is sent to all of them before the next is
+    /// looked at.
+    async fn deliver_all(self, mut parcels: Vec<Accepted>) {
+        let mut under_way = Vec::new();
+        while !parcels.is_empty() {
+            let rest = parcels.split_off(parcels.len().min(limits::aws::RELAY_GROUP));
+            let found = self.found_for(&parcels).await;
+            for (parcel, done) in std::mem::replace(&mut parcels, rest) {
+                let Some(found) = found.get(&parcel.target) else {
+                    // Nobody may wait for the answer any more.
+                    let _ = done.send(self.clone().deliver(parcel).await);
+                    continue;
+                };
+                let sessions = found.as_deref().unwrap_or_default();
+                let handed_over = self.hand_over(&parcel, sessions, audience(&parcel, sessions));
+                let missing = found.as_ref().err().cloned();
+                under_way.push(async move {
+                    let (reached, outcome) = handed_over.await;
+                    let mut relayed = Relayed::default();
+                    count(&mut relayed, reached);
+                    let outcome = missing.map_or(outcome, Err);
+                    let _ = done.send(outcome.map(|()| relayed).map_err(RelayError::from));
+                });
+            }
+        }
+        join_all(under_way).await;
+    }
+
+    /// The sessions of the users and of the sessions that messages are for. Targets with more sessions than are held at a
+    /// time are not among them.
+    async fn found_for(
+        &self,
+        parcels: &[Accepted],
+    ) -> HashMap<Target, Result<Vec<Session>, StoreError>> {
+        let named = parcels
+            .iter()
+            .map(|(parcel, _)| (&parcel.target, parcel.now));
+        let named: HashMap<&Target, Timestamp> = named
+            .filter(|(target, _)| target.user.is_some() || target.session.is_some())
+            .collect();
+        let look_up = |(target, now): (&Target, Timestamp)| {
+            let (relay, target) = (self.clone(), target.clone());
+            async move { (relay.few(&target, now).await, target) }
+        };
+        let found = iter(named.into_iter().map(look_up)).buffer_unordered(PARALLEL_LOOKUPS);
+        let found = found.filter_map(|(found, target)| {
+            std::future::ready(found.transpose().map(|found| (target, found)))
+        });
+        found.collect().await
+    }
+
+    /// The sessions of a user or of an id; `None` if they are many.
+    async fn few(
+        &self,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<Option<Vec<Session>>, StoreError> {
+        let found = match target.user {
+            Some(user) => {
+                let part = self.sessions.part(&Which::User(user), None, now).await?;
+                if part.next.is_some() {
+                    return Ok(None);
+                }
+                let meant = |session: &Session| is_meant(target, session);
+                part.sessions.into_iter().filter(meant).collect()
+            }
+            None => self.named(target, now).await?,
+        };
+        Ok(Some(found).filter(|found| found.len() <= FEW_SESSIONS))
+    }
+
     /// Sessions of an id, in one account or in any.
-    async fn named(&self, target: &Target) -> Result<Vec<Session>, StoreError> {
+    async fn named(&self, target: &Target, now: Timestamp) -> Result<Vec<Session>, StoreError> {
         let Some(session) = target.session.clone() else {
             return Ok(Vec::new());
         };
-        let Some(account) = target.account else {
-            return self.sessions.by_id(&session).await;
+        let mut found = match target.account {
+            None => self.sessions.by_id(&session).await?,
+            Some(account) => {
+                let key = crate::domain::SessionKey { account, session };
+                let found = self.sessions.read(&key).await?;
+                found.into_iter().map(|(session, _)| session).collect()
+            }
         };
-        let key = crate::domain::SessionKey { account, session };
-        let found = self.sessions.read(&key).await?;
-        Ok(found.into_iter().map(|(session, _)| session).collect())
+        found.retain(|session| session.ttl > now);
+        Ok(found)
     }
 
     /// Sends to all these sessions that the target means.
@@ -106,7 +186,7 @@ impl Relay {
             let mut sessions = part.sessions;
             sessions.retain(|session| is_meant(&parcel.target, session));
             // Whoever fails keeps the others from nothing.
-            let sent = self.send_part(parcel, sessions, keep, relayed).await;
+            let sent = self.send_part(parcel, &sessions, keep, relayed).await;
             outcome = outcome.and(sent);
             from = part.next;
             if from.is_none() {
@@ -115,45 +195,63 @@ impl Relay {
         }
     }
 
+    /// Sends to these sessions, to so many at a time that one message does not fill what may wait.
     async fn send_part(
         &self,
         parcel: &Parcel,
-        sessions: Vec<Session>,
+        sessions: &[Session],
         keep: bool,
         relayed: &mut Relayed,
     ) -> Result<(), StoreError> {
-        let users = sessions.iter().filter_map(|session| session.user);
-        let users: BTreeSet<UserId> = users.filter(|_| keep).collect();
-        let send = |session: &Session| self.outboxes.send(session, parcel.body.clone());
-        let sent: Vec<_> = sessions.iter().map(send).collect();
-        let (kept, sent) = futures_util::join!(
-            self.keep(parcel, users),
-            join_all(sent.into_iter().map(answered))
-        );
-        let mut outcome = kept;
-        for (session, sent) in sessions.into_iter().zip(sent) {
-            match sent {
-                Ok(true) => {
-                    relayed.sessions += 1;
-                    if relayed.queues.len() < limits::ANSWERED_QUEUE_URLS {
-                        relayed.queues.push(QueueAddress {
-                            name: session.queue_name,
-                            url: session.queue_url,
-                        });
-                    }
-                }
-                // It ended after it was found.
-                Ok(false) => {}
-                Err(error) => outcome = outcome.and(Err(error)),
-            }
+        let room = self.services.options.hold_bytes / 4;
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let at_once = (room / sealed_bytes(parcel.body.len())).max(1);
+        let mut outcome = Ok(());
+        for sessions in sessions.chunks(at_once) {
+            let mut users = audience(parcel, sessions);
+            users.retain(|_| keep);
+            let (reached, sent) = self.hand_over(parcel, sessions, users).await;
+            count(relayed, reached);
+            outcome = outcome.and(sent);
         }
         outcome
     }
 
-    async fn keep(&self, parcel: &Parcel, users: BTreeSet<UserId>) -> Result<(), StoreError> {
-        if !parcel.keep {
-            return Ok(());
+    /// Hands a message over to sessions and to users' history. It is on its way when this returns; what is returned waits
+    /// for the queues that have it.
+    fn hand_over(
+        &self,
+        parcel: &Parcel,
+        sessions: &[Session],
+        users: BTreeSet<UserId>,
+    ) -> impl Future<Output = (Vec<QueueAddress>, Result<(), StoreError>)> + Send + use<> {
+        let send = |session: &Session| {
+            let sent = answered(self.outboxes.send(session, parcel.body.clone()));
+            let queue = QueueAddress {
+                name: session.queue_name.clone(),
+                url: session.queue_url.clone(),
+            };
+            async move { (queue, sent.await) }
+        };
+        let sent: Vec<_> = sessions.iter().map(send).collect();
+        let kept = self.keep(parcel, users);
+        async move {
+            let mut reached = Vec::new();
+            let mut outcome = Ok(());
+            for (queue, sent) in join_all(sent).await {
+                match sent {
+                    Ok(true) => reached.push(queue),
+                    // It ended after it was found.
+                    Ok(false) => {}
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
+            }
+            (reached, outcome.and(kept.done().await))
         }
+    }
+
+    /// Hands a message over to users' history. It is on its way when this returns.
+    fn keep(&self, parcel: &Parcel, users: BTreeSet<UserId>) -> Kept {
         let entry = NewEntry {
             message_id: parcel.message_id.clone(),
             created: parcel.now,
@@ -161,23 +259,48 @@ impl Relay {
             kind: parcel.kind.clone(),
             json: parcel.text.clone(),
         };
-        let rows: Vec<_> = users
-            .iter()
-            .map(|user| self.writer.put(*user, &entry))
-            .collect();
-        let mut outcome = Ok(());
-        for kept in join_all(rows.into_iter().map(answered)).await {
-            outcome = outcome.and(kept);
-        }
-        outcome
+        let users = users.into_iter().filter(|_| parcel.keep);
+        Kept(users.map(|user| self.writer.put(user, &entry)).collect())
     }
+}
+
+/// A message on its way to users' history.
+struct Kept(Vec<Result<Keeping, StoreError>>);
+
+impl Kept {
+    /// Waits until it is in all of them. Whoever calls this waits for nothing else any more.
+    async fn done(self) -> Result<(), StoreError> {
+        for keeping in self.0.iter().flatten() {
+            keeping.hurry();
+        }
+        let done = |keeping: Result<Keeping, StoreError>| async { keeping?.done().await };
+        let kept = join_all(self.0.into_iter().map(done)).await;
+        kept.into_iter().fold(Ok(()), Result::and)
+    }
+}
+
+/// A message, and who waits for what becomes of it.
+type Accepted = (Parcel, oneshot::Sender<Result<Relayed, RelayError>>);
+
+/// Whose history keeps a message that these sessions are sent.
+fn audience(parcel: &Parcel, sessions: &[Session]) -> BTreeSet<UserId> {
+    match parcel.target.user {
+        Some(user) => [user].into(),
+        None => sessions.iter().filter_map(|session| session.user).collect(),
+    }
+}
+
+/// Counts queues that a message is in.
+fn count(relayed: &mut Relayed, reached: Vec<QueueAddress>) {
+    relayed.sessions += reached.len() as u64;
+    let room = limits::ANSWERED_QUEUE_URLS - relayed.queues.len();
+    relayed.queues.extend(reached.into_iter().take(room));
 }
 
 /// The answer to something that was handed over, if it was.
 async fn answered<T>(
     handed_over: Result<oneshot::Receiver<Result<T, StoreError>>, StoreError>,
 ) -> Result<T, StoreError> {
-    let ending = || StoreError::Unavailable("this node is ending".into());
     handed_over?.await.unwrap_or_else(|_| Err(ending()))
 }
 
@@ -187,18 +310,40 @@ fn is_meant(target: &Target, session: &Session) -> bool {
         && target.session.as_ref().is_none_or(|wanted| wanted == id)
 }
 
+/// Whether history can keep it, if it is to.
+fn check_length(parcel: &Parcel) -> Result<(), RelayError> {
+    let (length, most) = (parcel.text.len(), limits::aws::HISTORY_TEXT_BYTES);
+    match parcel.keep && length > most {
+        true => Err(RelayError::TooLong { length, most }),
+        false => Ok(()),
+    }
+}
+
+fn ending() -> StoreError {
+    StoreError::Unavailable("this node is ending".into())
+}
+
 impl MessageRelay for Relay {
     fn relay(&self, parcel: Parcel) -> Result<Relaying, RelayError> {
-        let most = limits::aws::HISTORY_TEXT_BYTES;
-        if parcel.keep && parcel.text.len() > most {
-            let length = parcel.text.len();
-            return Err(RelayError::TooLong { length, most });
-        }
+        check_length(&parcel)?;
         // A task of its own: what has begun goes to its end, whether or not anybody waits for it.
         let delivered = tokio::spawn(self.clone().deliver(parcel));
         Ok(Box::pin(async move {
-            let ending = || StoreError::Unavailable("this node is ending".into());
             delivered.await.unwrap_or_else(|_| Err(ending().into()))
         }))
+    }
+
+    fn relay_all(&self, parcels: Vec<Parcel>) -> Vec<Result<Relaying, RelayError>> {
+        let mut accepted = Vec::with_capacity(parcels.len());
+        let accept = |parcel: Parcel| {
+            check_length(&parcel)?;
+            let (done, answer) = oneshot::channel();
+            accepted.push((parcel, done));
+            let relaying = async move { answer.await.unwrap_or_else(|_| Err(ending().into())) };
+            Ok(Box::pin(relaying) as Relaying)
+        };
+        let relaying = parcels.into_iter().map(accept).collect();
+        tokio::spawn(self.clone().deliver_all(accepted));
+        relaying
     }
 }

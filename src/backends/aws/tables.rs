@@ -26,15 +26,20 @@ pub(super) struct Index {
 pub struct Table {
     /// Its name.
     pub name: String,
+    pub(super) hash: (&'static str, ScalarAttributeType),
     pub(super) range: &'static str,
+    /// Whether its rows have a `ttl` after which they may go.
+    pub(super) expires: bool,
     pub(super) indexes: Vec<Index>,
 }
 
 /// The tables of the configuration.
-pub fn all(services: &Services) -> [Table; 2] {
+pub fn all(services: &Services) -> Vec<Table> {
     let sessions = Table {
         name: services.options.sessions_table.clone(),
+        hash: ("userId", ScalarAttributeType::N),
         range: "sessionId",
+        expires: true,
         indexes: vec![
             Index {
                 suffix: "-gsi-account",
@@ -50,10 +55,19 @@ pub fn all(services: &Services) -> [Table; 2] {
     };
     let messages = Table {
         name: services.options.messages_table.clone(),
+        hash: ("userId", ScalarAttributeType::N),
         range: "messageId",
+        expires: true,
         indexes: Vec::new(),
     };
-    [sessions, messages]
+    let leases = services.options.stream.as_ref().map(|stream| Table {
+        name: stream.leases_table.clone(),
+        hash: ("stream", ScalarAttributeType::S),
+        range: "lease",
+        expires: false,
+        indexes: Vec::new(),
+    });
+    [sessions, messages].into_iter().chain(leases).collect()
 }
 
 /// Whether a table is there.
@@ -72,7 +86,7 @@ pub async fn exists(services: &Arc<Services>, table: &Table) -> Result<bool, Sto
     }
 }
 
-/// Makes a table with a tag, paid by request, waits for it, and has DynamoDB remove what has expired in it.
+/// Makes a table with a tag, paid by request, waits for it, and has DynamoDB remove what expires in it.
 ///
 /// # Errors
 /// [`StoreError`] if DynamoDB refuses or does not answer.
@@ -87,9 +101,9 @@ pub async fn create(
         .table_name(&table.name)
         .tags(tag.expect("key and value are given"))
         .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("userId", ScalarAttributeType::N))
+        .attribute_definitions(attribute(table.hash.0, table.hash.1.clone()))
         .attribute_definitions(attribute(table.range, ScalarAttributeType::S))
-        .key_schema(key("userId", KeyType::Hash))
+        .key_schema(key(table.hash.0, KeyType::Hash))
         .key_schema(key(table.range, KeyType::Range));
     for index in &table.indexes {
         let (name, kind) = index.hash.clone();
@@ -120,7 +134,10 @@ pub async fn create(
             return Err(StoreError::Unavailable(text));
         }
     }
-    expire(services, table).await
+    match table.expires {
+        true => expire(services, table).await,
+        false => Ok(()),
+    }
 }
 
 /// Has DynamoDB remove rows whose `ttl` has passed.

@@ -7,12 +7,13 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Services;
@@ -30,12 +31,41 @@ const PARALLEL_CALLS: usize = 16;
 /// is answered later for it.
 const LINGER: Duration = Duration::from_millis(8);
 
+/// The same after a call of several rows: then more are on their way, and a row waits until somebody has nothing else to
+/// wait for ([`Keeping::hurry`]), but never longer than this.
+const LONG_LINGER: Duration = Duration::from_millis(250);
+
 /// Takes rows for history.
 #[derive(Clone)]
 pub struct Writer {
     services: Arc<Services>,
     rows: mpsc::UnboundedSender<Row>,
     hold: Arc<Hold>,
+    hurried: Arc<Notify>,
+}
+
+/// A row that was handed over.
+#[derive(Debug)]
+pub struct Keeping {
+    answer: oneshot::Receiver<Result<(), StoreError>>,
+    urgent: Arc<AtomicBool>,
+    hurried: Arc<Notify>,
+}
+
+impl Keeping {
+    /// Says that somebody waits for nothing else any more.
+    pub fn hurry(&self) {
+        self.urgent.store(true, Ordering::Release);
+        self.hurried.notify_one();
+    }
+
+    /// Waits until it is in the table.
+    ///
+    /// # Errors
+    /// Why DynamoDB does not take it.
+    pub async fn done(self) -> Result<(), StoreError> {
+        self.answer.await.unwrap_or_else(|_| Err(ending()))
+    }
 }
 
 impl fmt::Debug for Writer {
@@ -50,6 +80,7 @@ struct Row {
     item: Item,
     bytes: usize,
     done: oneshot::Sender<Result<(), StoreError>>,
+    urgent: Arc<AtomicBool>,
     until: Instant,
     _held: Held,
 }
@@ -60,37 +91,41 @@ impl Writer {
         // Bounded by `hold`: each row has its bytes there.
         let (rows, inbox) = mpsc::unbounded_channel();
         let hold = Hold::new(services.options.hold_bytes, "history");
-        tokio::spawn(gather(services.clone(), inbox));
+        let hurried = Arc::new(Notify::new());
+        tokio::spawn(gather(services.clone(), inbox, hurried.clone()));
         Self {
             services,
             rows,
             hold,
+            hurried,
         }
     }
 
-    /// Hands over an entry for a user. The answer comes when it is in the table.
+    /// Hands over an entry for a user.
     ///
     /// # Errors
-    /// [`StoreError::Overloaded`], at once, if more waits than may; later, why DynamoDB does not take it.
-    pub fn put(
-        &self,
-        user: UserId,
-        entry: &NewEntry,
-    ) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
+    /// [`StoreError::Overloaded`] if more waits than may.
+    pub fn put(&self, user: UserId, entry: &NewEntry) -> Result<Keeping, StoreError> {
         // What the row has beside the text, generously.
         let bytes = entry.json.len() + entry.message_id.as_str().len() + 256;
         let held = self.hold.take(bytes)?;
         let (done, answer) = oneshot::channel();
+        let urgent = Arc::new(AtomicBool::new(false));
         let row = Row {
             place: (user, entry.message_id.clone()),
             item: item(user, entry),
             bytes,
             done,
+            urgent: urgent.clone(),
             until: Instant::now() + self.services.options.patience,
             _held: held,
         };
         self.rows.send(row).map_err(|_| ending())?;
-        Ok(answer)
+        Ok(Keeping {
+            answer,
+            urgent,
+            hurried: self.hurried.clone(),
+        })
     }
 }
 
@@ -118,28 +153,35 @@ fn item(user: UserId, entry: &NewEntry) -> Item {
     pairs.into_iter().map(named).collect()
 }
 
-/// Gathers rows into batches: one is sent when it is full, or when no other is under way and it has waited a moment.
-async fn gather(services: Arc<Services>, mut inbox: mpsc::UnboundedReceiver<Row>) {
+/// Gathers rows into batches: one is sent when it is full, or when no other is under way and it has waited long enough.
+async fn gather(
+    services: Arc<Services>,
+    mut inbox: mpsc::UnboundedReceiver<Row>,
+    hurried: Arc<Notify>,
+) {
     let mut waiting: VecDeque<Row> = VecDeque::new();
     let mut calls = FuturesUnordered::new();
     let mut open = true;
-    // When the oldest that waits has waited long enough.
-    let mut ripe = Instant::now();
+    // When the oldest that waits has waited long enough, and how long that is.
+    let (mut ripe, mut linger) = (Instant::now(), LINGER);
     while open || !waiting.is_empty() || !calls.is_empty() {
         let full = waiting.len() >= limits::aws::WRITE_BATCH;
         let room = calls.len() < PARALLEL_CALLS;
         let alone = calls.is_empty() && !waiting.is_empty();
-        if (full && room) || (alone && ripe <= Instant::now()) {
+        let urgent = |row: &Row| row.urgent.load(Ordering::Acquire);
+        let is_ripe = || ripe <= Instant::now() || waiting.iter().any(urgent);
+        if (full && room) || (alone && is_ripe()) {
             let batch = next_batch(&mut waiting);
+            linger = if batch.len() > 1 { LONG_LINGER } else { LINGER };
             calls.push(tokio::spawn(write(services.clone(), batch)));
-            ripe = Instant::now() + LINGER;
+            ripe = Instant::now() + linger;
             continue;
         }
         tokio::select! {
             row = inbox.recv(), if open => match row {
                 Some(row) => {
                     if waiting.is_empty() {
-                        ripe = Instant::now() + LINGER;
+                        ripe = Instant::now() + linger;
                     }
                     waiting.push_back(row);
                     // What is there already goes together.
@@ -151,6 +193,7 @@ async fn gather(services: Arc<Services>, mut inbox: mpsc::UnboundedReceiver<Row>
             },
             Some(_) = calls.next(), if !calls.is_empty() => {}
             () = tokio::time::sleep_until(ripe), if alone => {}
+            () = hurried.notified(), if alone => {}
         }
     }
 }
@@ -260,6 +303,7 @@ mod tests {
             item: Item::new(),
             bytes,
             done: oneshot::channel().0,
+            urgent: Arc::default(),
             until: Instant::now(),
             _held: hold.take(bytes).unwrap(),
         }

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_util::future::{LocalBoxFuture, join_all};
+use futures_util::future::LocalBoxFuture;
 
 use super::{Ingest, IngestError, IngestRecord, SequenceNumber};
-use crate::actors::dispatcher::{Dispatch, DispatchError, Dispatchers, Posted};
+use crate::actors::dispatcher::Dispatchers;
+use crate::actors::dispatcher::records::Record;
 use crate::domain::{Clock, MessageId, StoreError};
 
 /// Relays records as messages.
@@ -41,51 +42,32 @@ impl Ingest for Relay {
         &self,
         records: Vec<IngestRecord>,
     ) -> LocalBoxFuture<'static, Vec<Result<SequenceNumber, IngestError>>> {
-        // The dispatcher hands messages over in the order in which it is asked, and this asks in order: join_all
-        // polls its futures for the first time one after the other.
-        let asked: Vec<_> = records
-            .into_iter()
-            .map(|record| {
-                let number = self.next();
-                let id = format!("{}:{}", record.shard.id(), number.text());
-                let dispatch = Posted::parse(&record.data).map(|posted| Dispatch {
-                    posted,
-                    fallback_id: Some(
-                        MessageId::parse(&id).expect("a shard and a number are a message id"),
-                    ),
-                });
-                let dispatchers = self.dispatchers.clone();
-                async move {
-                    let dispatched = match dispatch {
-                        Ok(dispatch) => dispatchers.dispatch(dispatch).await.map(drop),
-                        Err(invalid) => Err(invalid.into()),
-                    };
-                    outcome(dispatched, &id).map(|()| number)
-                }
-            })
-            .collect();
-        Box::pin(join_all(asked))
+        let numbers: Vec<SequenceNumber> = records.iter().map(|_| self.next()).collect();
+        let named = |(record, number): (IngestRecord, &SequenceNumber)| {
+            let id = format!("{}:{}", record.shard.id(), number.text());
+            Record {
+                id: MessageId::parse(&id).expect("a shard and a number are a message id"),
+                data: record.data,
+            }
+        };
+        let records = records.into_iter().zip(&numbers).map(named).collect();
+        let dispatchers = self.dispatchers.clone();
+        Box::pin(async move {
+            let outcomes = dispatchers.take_records(records).await;
+            let answer = |(outcome, number): (Result<(), StoreError>, SequenceNumber)| {
+                outcome.map(|()| number).map_err(told)
+            };
+            outcomes.into_iter().zip(numbers).map(answer).collect()
+        })
     }
 }
 
-/// What the producer is told. A record that is no message never can be one: it is counted, logged and skipped.
-fn outcome(dispatched: Result<(), DispatchError>, id: &str) -> Result<(), IngestError> {
-    match dispatched {
-        Ok(()) => Ok(()),
-        Err(DispatchError::Invalid(error)) => {
-            tracing::warn!(record = id, %error, "a stream record is no message and is skipped");
-            metrics::counter!("fanfare_stream_records_skipped_total").increment(1);
-            Ok(())
+/// What the producer is told of a record that was not taken.
+fn told(error: StoreError) -> IngestError {
+    match error {
+        StoreError::Overloaded | StoreError::Full(_) | StoreError::Unavailable(_) => {
+            IngestError::Throttled
         }
-        Err(
-            DispatchError::QueuesFull
-            | DispatchError::Overloaded
-            | DispatchError::Store(
-                StoreError::Overloaded | StoreError::Full(_) | StoreError::Unavailable(_),
-            ),
-        ) => Err(IngestError::Throttled),
-        Err(DispatchError::Store(StoreError::Failed(_) | StoreError::Corrupt(_))) => {
-            Err(IngestError::Failed)
-        }
+        StoreError::Failed(_) | StoreError::Corrupt(_) => IngestError::Failed,
     }
 }

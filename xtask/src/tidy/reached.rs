@@ -43,6 +43,23 @@ const REACHED: &[(&str, &str)] = &[
         "test_a_session_that_others_always_change_first_is_refused",
     ),
     (
+        "RELAY_GROUP",
+        "test_a_stream_is_relayed_in_the_order_of_each_key",
+    ),
+    (
+        "READ_RECORDS",
+        "test_a_stream_is_relayed_in_the_order_of_each_key",
+    ),
+    ("READ_BYTES", "reading_waits_for_what_is_not_relayed_yet"),
+    (
+        "RECORD_TRIES",
+        "test_what_is_refused_for_good_is_given_up_and_the_shard_goes_on",
+    ),
+    (
+        "aws.consume_bytes",
+        "reading_waits_for_what_is_not_relayed_yet",
+    ),
+    (
         "aws.hold_bytes",
         "test_what_waits_is_bounded_and_refused_beyond",
     ),

@@ -252,7 +252,7 @@ fn judged_clock(apart: i64) -> Finding {
 fn part_found(part: &Part, state: Result<State, StoreError>) -> Finding {
     let subject = format!("{} {}", part.kind.name(), part.name);
     let provision = format!("`fanfare aws provision --only {}`", part.kind.name());
-    let needed = matches!(part.kind, Kind::Table | Kind::Role);
+    let needed = part.kind != Kind::Policy;
     let judge = |needed, found: &str, advice: String| match needed {
         true => Finding::fail(subject.as_str(), found, advice),
         false => Finding::warn(subject.as_str(), found, advice),

@@ -35,8 +35,8 @@ pub struct ProvisionOptions {
     pub session_role: String,
     /// How long keys of that role may live.
     pub key_lifetime: Duration,
-    /// Where Kinesis is, if not at the region's own endpoint.
-    pub kinesis_endpoint: Option<String>,
+    /// The table of the stream's leases.
+    pub leases_table: String,
     /// Where IAM is, if not at AWS's own endpoint.
     pub iam_endpoint: Option<String>,
 }
@@ -138,7 +138,7 @@ impl Provisioner {
     pub async fn connect(options: ProvisionOptions, services: Arc<Services>) -> Self {
         let aws = &services.options;
         let shared = super::shared_config(&aws.region).await;
-        let kinesis = options.kinesis_endpoint.as_deref();
+        let kinesis = aws.kinesis_endpoint.as_deref();
         let iam = options.iam_endpoint.as_deref();
         Self {
             signed: Signed::new(&shared, aws.patience),
@@ -167,12 +167,13 @@ impl Provisioner {
         };
         let options = &self.options;
         let stream = json!({ "shards": options.shards });
+        let reads_stream = self.services.options.stream.is_some();
+        let stream = reads_stream.then(|| part(Kind::Stream, &options.stream, stream));
         let others = [
-            part(Kind::Stream, &options.stream, stream),
             part(Kind::Role, &options.session_role, self.session_role()),
             part(Kind::Policy, &self.node_policy_name(), self.node_policy()),
         ];
-        tables.chain(others).collect()
+        tables.chain(stream).chain(others).collect()
     }
 
     /// The account that the credentials belong to, which names in policies must have.
@@ -202,7 +203,7 @@ impl Provisioner {
                 what: name.clone(),
                 is: found.is.get(name).cloned().unwrap_or_default(),
                 wanted: wanted.clone(),
-                mendable: is_mendable(part.kind, name),
+                mendable: is_mendable(part.kind, name) && !wanted.is_null(),
             })
             .collect();
         Ok(match differences.is_empty() {
@@ -304,12 +305,13 @@ impl Provisioner {
     fn policy(&self, template: &str) -> Value {
         let (aws, options) = (&self.services.options, &self.options);
         let role = self.session_role_arn();
-        let names: [(&str, &str); 8] = [
+        let names: [(&str, &str); 9] = [
             ("partition", partition(&aws.region)),
             ("region", &aws.region),
             ("account", &aws.account),
             ("sessions_table", &aws.sessions_table),
             ("messages_table", &aws.messages_table),
+            ("leases_table", &options.leases_table),
             ("queue_prefix", &options.queue_prefix),
             ("stream", &options.stream),
             ("session_role", &role),
@@ -352,6 +354,8 @@ mod tests {
             sqs_endpoint: nowhere(),
             dynamodb_endpoint: nowhere(),
             sts_endpoint: nowhere(),
+            kinesis_endpoint: nowhere(),
+            stream: None,
             sessions_table: "e-sessions".into(),
             messages_table: "e-messages".into(),
             session_role: String::new(),
@@ -367,7 +371,7 @@ mod tests {
             shards: 1,
             session_role: "path/e-role".into(),
             key_lifetime: Duration::from_secs(900),
-            kinesis_endpoint: nowhere(),
+            leases_table: "e-leases".into(),
             iam_endpoint: nowhere(),
         };
         Provisioner::connect(options, services.await).await

@@ -32,9 +32,9 @@ pub(super) fn wanted(table: &Table) -> Value {
         })
         .collect();
     json!({
-        "keys": ["userId N", format!("{} S", table.range)],
+        "keys": [format!("{} {}", table.hash.0, table.hash.1.as_str()), format!("{} S", table.range)],
         "indexes": indexes,
-        "ttl": "ttl",
+        "ttl": table.expires.then_some("ttl"),
     })
 }
 

@@ -89,6 +89,54 @@ pub(crate) async fn history_has_it_once_for_each_user(subject: &impl Subject) {
     }
 }
 
+/// What is handed over together is sealed, and so sent, in the order in which it was handed over, whomever it is for.
+pub(crate) async fn a_group_keeps_its_order(subject: &impl Subject) {
+    let (account, user) = (fresh(), fresh());
+    let seen = session(subject, account, "seen", Some(user)).await;
+    session(subject, account, "other", Some(fresh())).await;
+    let of_account = Target {
+        account: Some(AccountId(account)),
+        ..Target::default()
+    };
+    let by_id = Target {
+        session: Some(SessionId::parse("seen").unwrap()),
+        ..of_account.clone()
+    };
+    let targets = [
+        to_user(user),
+        of_account,
+        to_user(fresh()),
+        by_id,
+        Target::default(),
+        to_user(user),
+    ];
+    let count = 10 * targets.len();
+    let parcels = (0..count).map(|at| {
+        let target = targets[at % targets.len()].clone();
+        parcel(subject, target, &at.to_string())
+    });
+    let under_way = subject.relay().relay_all(parcels.collect());
+    let relayed = join_all(under_way.into_iter().map(Result::unwrap)).await;
+    let of_nobody: Vec<usize> = (0..count)
+        .filter(|at| relayed[*at].as_ref().unwrap().sessions == 0)
+        .collect();
+    let not_seen = |at: &usize| at % targets.len() == 2;
+    assert_eq!(of_nobody, (0..count).filter(not_seen).collect::<Vec<_>>());
+
+    let cipher = super::cipher(&seen);
+    let mut sent: Vec<(u64, usize)> = Vec::new();
+    for envelope in subject.envelopes(&seen).await {
+        let counter = envelope.split('|').next().unwrap().parse().unwrap();
+        let message: serde_json::Value =
+            serde_json::from_slice(&cipher.open(&envelope).unwrap()).unwrap();
+        sent.push((counter, message["text"].as_str().unwrap().parse().unwrap()));
+    }
+    sent.sort_unstable();
+    let sent: Vec<usize> = sent.into_iter().map(|(_, at)| at).collect();
+    let expected: Vec<usize> = (0..count).filter(|at| !not_seen(at)).collect();
+    assert_eq!(sent, expected);
+}
+
 /// No two messages of a session are sealed under one counter block, whichever node sends them.
 pub(crate) async fn no_counter_is_used_twice(subject: &impl Subject) {
     const MESSAGES: usize = 40;
