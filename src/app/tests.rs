@@ -33,11 +33,13 @@ const PUBLIC: [&str; 10] = [
 ];
 
 /// What the demos add to that.
-const DEMO: [&str; 10] = [
+const DEMO: [&str; 12] = [
     "/",
     "/chat",
     "/chat/{file*}",
     "/client/{file*}",
+    "/compat",
+    "/compat/{file*}",
     "/demo/notify",
     "/demo/session",
     "/favicon.ico",

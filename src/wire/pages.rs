@@ -32,6 +32,13 @@ struct Chat;
 #[exclude = "*.md"]
 struct Game;
 
+/// The page on which stock clients are tried, with their bundles.
+#[derive(RustEmbed)]
+#[folder = "compat/"]
+#[exclude = "*.md"]
+#[exclude = "clients/*"]
+struct Compat;
+
 /// The JavaScript client as it is published.
 #[derive(RustEmbed)]
 #[folder = "client/dist/"]
@@ -63,6 +70,8 @@ pub static ROUTES: &[Route<()>] = &[
     page("/chat/{file*}", |_, call| file::<Chat>(&call)),
     page("/game", |_, call| file::<Game>(&call)),
     page("/game/{file*}", |_, call| file::<Game>(&call)),
+    page("/compat", |_, call| file::<Compat>(&call)),
+    page("/compat/{file*}", |_, call| file::<Compat>(&call)),
     page("/client/{file*}", |_, call| file::<Client>(&call)),
 ];
 
@@ -117,6 +126,7 @@ fn media_type(name: &str) -> Option<&'static str> {
         "js" => "text/javascript; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",
+        "txt" => "text/plain; charset=utf-8",
         _ => return None,
     })
 }
@@ -130,6 +140,7 @@ mod tests {
         let all = Site::iter().map(|name| (Site::get(&name), name));
         let all = all.chain(Chat::iter().map(|name| (Chat::get(&name), name)));
         let all = all.chain(Game::iter().map(|name| (Game::get(&name), name)));
+        let all = all.chain(Compat::iter().map(|name| (Compat::get(&name), name)));
         let all = all.chain(Client::iter().map(|name| (Client::get(&name), name)));
         let mut pages = 0;
         for (found, name) in all.filter(|(_, name)| !name.ends_with(".md")) {
@@ -146,6 +157,6 @@ mod tests {
                 assert!(!text.contains(elsewhere), "{name} has {elsewhere}");
             }
         }
-        assert!(pages >= 3, "{pages}");
+        assert!(pages >= 4, "{pages}");
     }
 }

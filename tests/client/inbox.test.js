@@ -150,6 +150,22 @@ test("a connection that is cut again and again: half a minute apart for an hour,
   assert.deepEqual(numbers(late.got), [cuts], "what was told is not in the queue any more");
 });
 
+test("waits grow while connections do not last, and begin anew after one that did", async (t) => {
+  const session = await freshSession(server);
+  const proxy = await startProxy(t, server.ports.http);
+  const { relay, states } = relayFor(t, session, { url: proxy.url, transport: "mqtt" });
+  await relay.connect();
+  const attempt = async () => {
+    proxy.cut();
+    await until(() => relay.state.name === "reconnecting");
+    await until(() => (relay.retry(), relay.state.name === "open"));
+    return states.findLast(({ name }) => name === "reconnecting").attempt;
+  };
+  assert.deepEqual([await attempt(), await attempt(), await attempt()], [1, 2, 3]);
+  await new Promise((done) => setTimeout(done, 5200));
+  assert.equal(await attempt(), 1);
+});
+
 test("the server is started again", async (t) => {
   const own = await startServer({ settings: { FANFARE_LOG_FILTER: "warn" } });
   t.after(() => own.stop());

@@ -54,7 +54,8 @@ test("what is no packet is refused", () => {
   for (const bytes of wrong) assert.throws(() => new packets.Decoder().push(new Uint8Array(bytes)), RangeError, `${bytes}`);
 });
 
-test("no more is under way than the server takes at a time", async () => {
+/** An open connection to nobody: what it `sent`, and what `arrives` there. */
+async function connected() {
   const sent = [];
   const socket = { readyState: 1, send: (bytes) => sent.push(bytes), close() {} };
   const connection = new MqttConnection(socket);
@@ -64,6 +65,22 @@ test("no more is under way than the server takes at a time", async () => {
   // CONNACK with a receive maximum of 2.
   arrives(0x20, 6, 0, 0, 3, 0x21, 0, 2);
   await opened;
+  return { connection, sent, arrives };
+}
+
+test("a connection that does not answer in time has ended", async () => {
+  const { connection, arrives } = await connected();
+  const pong = connection.ping(1000);
+  arrives(0xd0, 0);
+  assert.ok((await pong) >= 0);
+  const end = new Promise((told) => (connection.onend = told));
+  void connection.ping(20);
+  assert.deepEqual(await end, { code: 0, reason: "no answer" });
+  await assert.rejects(connection.ping(), /no answer/);
+});
+
+test("no more is under way than the server takes at a time", async () => {
+  const { connection, sent, arrives } = await connected();
   const done = Array.from({ length: 5 }, (_, n) => connection.publish("t", new Uint8Array([n]), { qos: 1 }));
   const published = () => sent.flatMap((bytes) => (bytes[0] >> 4 === packets.PUBLISH ? new packets.Decoder().push(bytes) : []));
   assert.deepEqual(published().map(({ payload }) => payload[0]), [0, 1]);
