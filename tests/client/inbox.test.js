@@ -75,6 +75,19 @@ test("history, read marks and the number of unread, in two tabs", async (t) => {
   assert.ok((await one.history()).messages.slice(1).every(({ read }) => read));
 });
 
+test("a message leaves the queue when it was told, not before: a page that goes meanwhile finds it again", async (t) => {
+  const session = await freshSession(server);
+  const { relay, got } = relayFor(t, session, { transport: "mqtt" });
+  relay.on("message", () => relay.close());
+  await relay.connect();
+  await session.notify({ n: 1 });
+  await until(() => got.length === 1);
+  const again = relayFor(t, session, { transport: "mqtt" });
+  await again.relay.connect();
+  await until(() => again.got.length === 1);
+  assert.deepEqual(numbers(again.got), [1]);
+});
+
 test("from one transport to the other in mid-conversation: nothing is lost, nothing comes twice", async (t) => {
   const session = await freshSession(server);
   const { relay, got, states } = relayFor(t, session);
