@@ -1,19 +1,8 @@
-// What pages are made of. Texts are always texts: nothing here takes HTML.
+// What the chat is made of, beside what all pages share.
 
-/** The element of this id. @param {string} id @returns {any} */
-export const find = (id) => document.getElementById(id);
+import { make } from "/site/dom.js";
 
-/**
- * An element with properties and children.
- * @param {string} tag @param {Record<string, any>} [properties] @param {...(Node | string)} children
- * @returns {any}
- */
-export function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  Object.assign(element, properties);
-  element.append(...children);
-  return element;
-}
+export { find, make, plural } from "/site/dom.js";
 
 /** A round face for a name: its first letters, on a colour that belongs to it. @param {string} name */
 export function face(name) {
@@ -30,6 +19,3 @@ const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 
 /** @param {number} ts */
 export const clock = (ts) => CLOCK.format(ts);
-
-/** @param {number} n @param {string} one @param {string} [more] */
-export const plural = (n, one, more = `${one}s`) => `${n} ${n === 1 ? one : more}`;

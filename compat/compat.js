@@ -1,6 +1,7 @@
 // The page: a table of checks for each client, and their verdicts as they come.
 
 import "./socket.js";
+import { find, make } from "/site/dom.js";
 import { signIn } from "./backend.js";
 import { run } from "./check.js";
 import { VERSIONS } from "./dist/versions.js";
@@ -27,16 +28,6 @@ const GROUPS = [
 
 const WORDS = { waiting: "Waiting", running: "Running…", passed: "Passed", failed: "Failed", untried: "Not tried" };
 const MARKS = { waiting: "·", running: "…", passed: "✓", failed: "✗", untried: "–" };
-
-/** @param {string} id @returns {any} */
-const find = (id) => document.getElementById(id);
-
-/** @param {string} tag @param {Record<string, any>} [properties] @param {...(Node | string)} children @returns {any} */
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
 
 /** @type {Map<Check, { row: any, verdict: Verdict }>} */
 const rows = new Map();

@@ -63,11 +63,6 @@ async fn pages_of_history() {
         None,
     );
     assert_eq!(none, Err(RoomError::NoSuchRoom));
-    let nothing = topics.room_history(
-        &Access::nothing(),
-        &room,
-        HistoryPage::default(),
-        None,
-    );
+    let nothing = topics.room_history(&Access::nothing(), &room, HistoryPage::default(), None);
     assert!(matches!(nothing, Err(RoomError::NotAllowed(_))));
 }

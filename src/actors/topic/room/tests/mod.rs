@@ -8,7 +8,7 @@ mod presence;
 mod said;
 mod seats;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -113,6 +113,19 @@ impl Client {
         let came = self.came().into_iter();
         came.filter_map(|one| Some(serde_json::from_str(one.strip_prefix(&prefix)?).unwrap()))
             .collect()
+    }
+
+    /// The next changes of a room's members: as many as are expected, or fewer after a while.
+    async fn changes(&self, topic: &str, count: usize) -> Vec<Value> {
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut changes = Vec::new();
+        while changes.len() < count && Instant::now() < until {
+            pause(5).await;
+            let told = self.told(topic);
+            let new = told.iter().filter_map(|one| one["changes"].as_array());
+            changes.extend(new.flatten().cloned());
+        }
+        changes
     }
 }
 
