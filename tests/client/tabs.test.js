@@ -92,3 +92,15 @@ test("a tab that is closed takes its subscriptions with it", async (t) => {
   await here.publish(2);
   assert.equal((await heard).data, 2);
 });
+
+test("each tab is told what it has missed itself", async (t) => {
+  const name = `chat/${freshName("tabs")}`;
+  const session = await freshSession(server, "?topics=chat/%23");
+  const shared = freshName("user");
+  const tabs = [1, 2, 3].map(() => relayFor(t, session, { shared }).relay);
+  await Promise.all(tabs.map((relay) => relay.connect()));
+  const first = await tabs[0].join(name);
+  for (let n = 0; n < 4; n++) await first.publish(n);
+  const rooms = await Promise.all([1, 3].map((history, at) => tabs[at + 1].join(name, { history })));
+  assert.deepEqual(rooms.map(({ recovery }) => recovery.replayed), [1, 3]);
+});

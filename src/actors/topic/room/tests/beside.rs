@@ -88,4 +88,17 @@ async fn values_wait_for_those_who_come_later() {
     pause(5).await;
     let told = late.told("$room/states/arena/a");
     assert_eq!(json!(told), json!([{"more": false, "states": []}]));
+    // Whoever says goodbye takes its values along, too.
+    let two = plane.client("2").await;
+    for (topic, payload) in [
+        ("$room/presence/arena/a", "{}"),
+        ("$room/state/pos/arena/a", "7"),
+        ("$room/presence/arena/a", ""),
+    ] {
+        two.send(topic, payload, AtLeastOnce).await.unwrap();
+    }
+    late.subscribe("$room/state/pos/arena/a", AtMostOnce).await;
+    pause(5).await;
+    let told = late.told("$room/states/arena/a");
+    assert_eq!(json!(told), json!([{"more": false, "states": []}]));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{Reason, Room, Who};
+use super::super::{Reason, Room};
 use super::*;
 use crate::domain::Timestamp;
 
@@ -37,11 +37,7 @@ fn a_room_that_nobody_uses_is_forgotten_in_time() {
     let mut now = Timestamp::from_secs(1);
     let chat = Arc::new(rules().remove(0));
     let mut room = Room::new(chat, None, now);
-    let who = Who {
-        id: ClientId("1".into()),
-        connection: uuid::Uuid::nil(),
-        principal: "p".into(),
-    };
+    let who = who(0);
     assert!(room.is_idle());
     assert_eq!(room.due(now), now.plus(limits::rooms::IDLE));
     room.join(&who, "0".into(), now).unwrap();

@@ -11,10 +11,11 @@ mod seats;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::super::testing::{Client, Plane, pause, publication, subscription, text};
 use super::super::{PublishError, SubscribeError};
-use super::Recover;
+use super::{Recover, Who};
 use crate::config::limits;
 use crate::domain::policy::Access;
 use crate::domain::publication::QoS::{self, AtLeastOnce, AtMostOnce};
@@ -126,6 +127,15 @@ impl Client {
             changes.extend(new.flatten().cloned());
         }
         changes
+    }
+}
+
+/// Client 1 by one of its connections.
+fn who(connection: u128) -> Who {
+    Who {
+        id: ClientId("1".into()),
+        connection: Uuid::from_u128(connection),
+        principal: "p".into(),
     }
 }
 

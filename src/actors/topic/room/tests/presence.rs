@@ -1,6 +1,10 @@
 //! Who is there, and what a crowd costs.
 
+use std::sync::Arc;
+
+use super::super::{Reason, Room};
 use super::*;
+use crate::domain::Timestamp;
 
 #[actix::test]
 async fn whoever_looks_on_sees_members_come_and_go() {
@@ -55,6 +59,23 @@ async fn whoever_looks_on_sees_members_come_and_go() {
     let changes = look.changes("$room/presence/chat/a", 1).await;
     let expected = json!([{"type": "leave", "id": "1", "reason": "left"}]);
     assert_eq!(json!(changes), expected);
+}
+
+#[test]
+fn what_becomes_of_an_earlier_connection_is_nothing_to_the_member() {
+    let now = Timestamp::from_secs(1);
+    let mut room = Room::new(Arc::new(rules().remove(0)), None, now);
+    let (old, new) = (who(1), who(2));
+    for who in [&old, &new] {
+        room.join(who, "0".into(), now).unwrap();
+    }
+    room.leave(&old, Reason::Removed);
+    room.lose(&old, now);
+    room.pass(now.plus(2 * GRACE));
+    assert_eq!(room.count().members, 1);
+    // What it says itself counts, by whichever connection it came.
+    room.leave(&old, Reason::Left);
+    assert_eq!(room.count().members, 0);
 }
 
 /// Members come at once, each looking on: messages to all of them together.

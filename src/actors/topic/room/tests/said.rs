@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use super::super::super::Sending;
 use super::super::super::double::Disk;
 use super::*;
+use crate::domain::publication::Subscription;
 use crate::domain::room::{Epoch, Place};
 
 fn since(epoch: &str, offset: u64) -> Recover {
@@ -92,6 +93,39 @@ async fn nothing_is_shown_before_it_is_on_disk_and_a_recovery_meets_it_once() {
     plane.store.disk(Disk::Works);
     plane.publish("chat/a", "d", AtLeastOnce).await.unwrap();
     assert_eq!(one.came(), ["chat/a 3 d"]);
+}
+
+#[actix::test]
+async fn whoever_wants_nothing_of_its_own_has_not_missed_it() {
+    let plane = Plane::new();
+    let (one, two) = (plane.client("1").await, plane.client("2").await);
+    one.send("chat/a", "mine", AtLeastOnce).await.unwrap();
+    two.send("chat/a", "yours", AtLeastOnce).await.unwrap();
+    let asked = Subscription {
+        no_local: true,
+        ..subscription("chat/a", AtLeastOnce)
+    };
+    let attached = one.attached();
+    let granted = attached.subscribe_since(vec![asked], Some(LAST)).await;
+    assert!(granted[0].is_ok());
+    pause(5).await;
+    let came = one.came();
+    assert!(came[0].contains("\"replayed\":1"), "{came:?}");
+    assert_eq!(came[1..], ["chat/a 2 yours"]);
+}
+
+#[actix::test]
+async fn how_long_something_is_kept_is_not_its_publishers_to_say() {
+    let plane = Plane::new();
+    let client = plane.client("1").await;
+    let mut said = publication("chat/a", "x");
+    said.expires = Some(plane.topics.now().plus(Duration::from_millis(20)));
+    let saying = plane.topics.publish(&Access::everything(), said);
+    saying.outcome().await.unwrap();
+    pause(30).await;
+    client.recover("chat/a", LAST).await;
+    let replayed = client.link.deliveries.borrow()[1].fan.publication.clone();
+    assert_eq!((&replayed.payload[..], replayed.expires), (&b"x"[..], None));
 }
 
 #[actix::test]
