@@ -1,6 +1,7 @@
 //! Who may.
 
 use super::super::super::Connect;
+use super::super::RoomError;
 use super::*;
 use crate::domain::policy::{
     ActionPattern, Actions, Arn, Context, Document, Effect, Layer, Resources, Statement,
@@ -88,6 +89,9 @@ async fn the_policy_on_the_room_decides_about_everything_beside_it() {
     let joined = reader.changes("$room/presence/chat/a", 1).await;
     assert_eq!(joined[0]["id"], "writer");
     assert!(deaf.came().is_empty());
+    let room = name("chat/a");
+    let described = plane.topics.describe_room(&Access::nothing(), &room).await;
+    assert!(matches!(described, Err(RoomError::NotAllowed(_))));
     // An explicit Deny of the topic itself counts, too.
     let denied = [
         connect.clone(),
