@@ -60,8 +60,8 @@ async fn seats_are_kept_over_a_reconnect() {
         .topics
         .sit(&everything, &room, false, who("operator", true));
     assert_eq!(operator.await.map(|answer| answer.taken), Ok(1));
-    let who = (ClientId("3".into()), "other".into(), false);
-    let other = plane.topics.sit(&everything, &room, true, who);
+    let three_as_other = (ClientId("3".into()), "other".into(), false);
+    let other = plane.topics.sit(&everything, &room, true, three_as_other);
     assert_eq!(other.await, Err(RoomError::NotYours), "for who is there");
     two.send("$room/presence/arena/a", "", AtLeastOnce)
         .await
