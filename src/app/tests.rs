@@ -39,11 +39,13 @@ const PUBLIC: [&str; 16] = [
 ];
 
 /// What the demos add to that.
-const DEMO: [&str; 8] = [
+const DEMO: [&str; 10] = [
     "/",
     "/chat",
     "/chat/{file*}",
     "/client/{file*}",
+    "/compat",
+    "/compat/{file*}",
     "/demo/notify",
     "/demo/session",
     "/game",

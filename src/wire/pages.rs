@@ -33,6 +33,13 @@ struct Chat;
 #[exclude = "*.md"]
 struct Game;
 
+/// The page on which stock clients are tried, with their bundles.
+#[derive(RustEmbed)]
+#[folder = "compat/"]
+#[exclude = "*.md"]
+#[exclude = "clients/*"]
+struct Compat;
+
 /// The JavaScript client as it is published.
 #[derive(RustEmbed)]
 #[folder = "client/dist/"]
@@ -89,6 +96,8 @@ pub static ROUTES: &[Route<()>] = &[
     page("/chat/{file*}", |_, call| file::<Chat>(&call)),
     page("/game", |_, call| file::<Game>(&call)),
     page("/game/{file*}", |_, call| file::<Game>(&call)),
+    page("/compat", |_, call| file::<Compat>(&call)),
+    page("/compat/{file*}", |_, call| file::<Compat>(&call)),
     page("/client/{file*}", |_, call| file::<Client>(&call)),
 ];
 
@@ -143,6 +152,7 @@ fn media_type(name: &str) -> Option<&'static str> {
         "js" => "text/javascript; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",
+        "txt" => "text/plain; charset=utf-8",
         _ => return None,
     })
 }
@@ -156,6 +166,7 @@ mod tests {
         let all = Site::iter().map(|name| (Site::get(&name), name));
         let all = all.chain(Chat::iter().map(|name| (Chat::get(&name), name)));
         let all = all.chain(Game::iter().map(|name| (Game::get(&name), name)));
+        let all = all.chain(Compat::iter().map(|name| (Compat::get(&name), name)));
         let all = all.chain(Client::iter().map(|name| (Client::get(&name), name)));
         let all = all.chain(Console::iter().map(|name| (Console::get(&name), name)));
         let all = all.chain(Signing::iter().map(|name| (Signing::get(&name), name)));

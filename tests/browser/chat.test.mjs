@@ -2,27 +2,18 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
-import { assertAccessible, PATIENCE_MS, screenshot, startBrowser, startServer, startSite } from "./harness.mjs";
+import { describe, test } from "node:test";
+import { assertAccessible, AWAY, PATIENCE_MS, screenshot, setUp, startSite } from "./harness.mjs";
 
-let server;
-let browser;
-before(async () => {
-  server = await startServer({ settings: { FANFARE_LOG_FILTER: "warn" } });
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+const here = setUp({ settings: { FANFARE_LOG_FILTER: "warn" } });
 
 const PHONE = { viewport: { width: 390, height: 780 }, colorScheme: "dark", hasTouch: true };
 let people = 0;
 
-/** Somebody with a name of their own in the chat. */
-async function person(t, name, options) {
-  const page = await browser.open(t, `${server.url}/chat`, options);
-  page.person = `${name} ${process.pid} ${people++}`;
+/** Somebody with a name of their own in the chat, or `as` somebody who is there. */
+async function person(t, name, { as = `${name} ${process.pid} ${people++}`, ...options } = {}) {
+  const page = await here.browser.open(t, `${here.server.url}/chat`, options);
+  page.person = as;
   await page.fill("#name", page.person);
   await page.press("#name", "Enter");
   await page.getByText("Connected").waitFor();
@@ -89,9 +80,12 @@ describe("two people", () => {
     const badge = ada.locator('#rooms button[data-room="second"] .badge');
     await badge.getByText("3").waitFor();
     assert.match(await ada.title(), /^\(3\)/);
+    // What has arrived and nobody has looked at is delivered; then it is read.
+    await bob.locator(".fate", { hasText: "Delivered to 1" }).waitFor();
     await ada.getByRole("button", { name: "# second" }).click();
     await ada.getByText("New messages").waitFor();
     await badge.waitFor({ state: "hidden" });
+    await bob.locator(".fate", { hasText: "Read by 1" }).waitFor();
   });
 
   test("scroll back to what was said long ago, and stay where they look", async (t) => {
@@ -138,15 +132,14 @@ describe("two people", () => {
   });
 });
 
-test("the server is started again: a banner says what came back, and what was written meanwhile is sent", async (t) => {
-  const lost = /ERR_CONNECTION_REFUSED|WebSocket connection|ERR_INTERNET_DISCONNECTED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET/;
-  const [ada, bob] = [await person(t, "Ada", { allow: [lost] }), await person(t, "Bob", { allow: [lost] })];
+test("the server is killed and started again: a banner says what came back, and what was written meanwhile is sent", async (t) => {
+  const [ada, bob] = [await person(t, "Ada", { allow: [AWAY] }), await person(t, "Bob", { allow: [AWAY] })];
   await meet("fourth", ada, bob);
   await say(ada, "before");
   await bubble(bob, "before").waitFor();
-  await server.restart(async () => {
+  await here.server.restart(async () => {
     for (const page of [ada, bob]) {
-      const failed = page.waitForEvent("console", { predicate: (message) => lost.test(message.text()) });
+      const failed = page.waitForEvent("console", { predicate: (message) => AWAY.test(message.text()) });
       await page.locator("#banner button", { hasText: "Try now" }).click();
       await failed;
     }
@@ -155,7 +148,7 @@ test("the server is started again: a banner says what came back, and what was wr
     await screenshot(ada, "chat-reconnecting");
     // Bob's network is away a little longer.
     await bob.context().setOffline(true);
-  });
+  }, { kill: true });
   await ada.locator("#banner button", { hasText: "Try now" }).click({ timeout: PATIENCE_MS }).catch(() => {});
   await ada.locator("#banner", { hasText: "Connected again" }).waitFor();
   await ada.locator(".fate", { hasText: "Sent" }).waitFor();
@@ -168,8 +161,39 @@ test("the server is started again: a banner says what came back, and what was wr
   assert.deepEqual(await ada.locator(".bubble").allTextContents(), said);
 });
 
+test("two tabs of one person have one connection between them; when the tab that has it is closed, the other goes on", async (t) => {
+  const sockets = [];
+  const counted = (tab) => ({ before: async (page) => page.on("websocket", () => sockets.push(tab)) });
+  const one = await person(t, "Ada", counted("first tab"));
+  const two = await person(t, "Ada", { ...counted("second tab"), as: one.person, beside: one });
+  const bob = await person(t, "Bob");
+  for (const page of [one, two, bob]) {
+    await page.fill("#room-name", "tabs");
+    await page.press("#room-name", "Enter");
+  }
+  // Two tabs are one member.
+  for (const page of [one, two, bob]) await page.locator("#subtitle", { hasText: /^2 people/ }).waitFor();
+  assert.deepEqual(sockets, ["first tab"]);
+
+  await say(bob, "to both tabs");
+  await say(two, "from the second tab");
+  for (const page of [one, two, bob]) {
+    await bubble(page, "to both tabs").waitFor();
+    await bubble(page, "from the second tab").waitFor();
+  }
+  await one.close();
+  await bob.locator("#subtitle", { hasText: /^2 people/ }).waitFor();
+  await say(two, "from the tab that is left");
+  await bubble(bob, "from the tab that is left").waitFor();
+  await say(bob, "still there?");
+  await bubble(two, "still there?").waitFor();
+  const said = ["to both tabs", "from the second tab", "from the tab that is left", "still there?"];
+  for (const page of [two, bob]) assert.deepEqual(await page.locator(".bubble").allTextContents(), said);
+  assert.deepEqual(sockets, ["first tab", "second tab"]);
+});
+
 test("a name that is none is refused with the reason, and the page can be used by keyboard", async (t) => {
-  const page = await browser.open(t, `${server.url}/chat`, { allow: [/400 \(Bad Request\)/] });
+  const page = await here.browser.open(t, `${here.server.url}/chat`, { allow: [/400 \(Bad Request\)/] });
   await assertAccessible(page);
   await page.locator("#name").fill("   ");
   await page.keyboard.press("Enter");
@@ -182,10 +206,10 @@ test("a name that is none is refused with the reason, and the page can be used b
 
 test("the page of the README works, from another origin", async (t) => {
   const [, html] = /```html\n([^]*?)```/.exec(readFileSync(new URL("../../README.md", import.meta.url), "utf8"));
-  assert.ok(html.trim().split("\n").length <= 36, "it is short");
-  const site = await startSite({ files: { "/hello.html": html.replaceAll("http://127.0.0.1:8080", server.url) } });
+  assert.ok(html.trim().split("\n").length < 30, "it is short");
+  const site = await startSite({ files: { "/hello.html": html.replaceAll("http://127.0.0.1:8080", here.server.url) } });
   t.after(() => site.stop());
-  const [one, two] = [await browser.open(t, `${site.url}/hello.html`), await browser.open(t, `${site.url}/hello.html`)];
+  const [one, two] = [await here.browser.open(t, `${site.url}/hello.html`), await here.browser.open(t, `${site.url}/hello.html`)];
   await one.waitForFunction(() => document.querySelector("form").onsubmit);
   await two.waitForFunction(() => document.querySelector("form").onsubmit);
   await one.fill("#text", "from my own page");
@@ -194,14 +218,14 @@ test("the page of the README works, from another origin", async (t) => {
 });
 
 test("the landing page leads on, and its script for a page is one that works", async (t) => {
-  const page = await browser.open(t, server.url);
+  const page = await here.browser.open(t, here.server.url);
   await page.getByText("The server is ready.").waitFor();
   await assertAccessible(page);
   await screenshot(page, "landing");
   const links = await page.locator(".cards a").evaluateAll((all) => all.map((link) => link.href));
   for (const link of links) assert.equal((await fetch(link)).status, 200, link);
   const script = await page.locator("#page").textContent();
-  const own = await browser.open(t, `${server.url}/`, {
+  const own = await here.browser.open(t, `${here.server.url}/`, {
     before: (page) =>
       page.route("**/site/landing.js", (route) => route.fulfill({ contentType: "text/javascript", body: script })),
   });

@@ -1,26 +1,17 @@
 // The game of the demos: what two players see of each other, and what a bad network does to it.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { assertAccessible, screenshot, startBrowser, startServer } from "./harness.mjs";
+import { test } from "node:test";
+import { assertAccessible, AWAY, screenshot, setUp } from "./harness.mjs";
 
-let server;
-let browser;
-before(async () => {
-  server = await startServer({ settings: { FANFARE_LOG_FILTER: "warn" } });
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+const here = setUp({ settings: { FANFARE_LOG_FILTER: "warn" } });
 
 let rooms = 0;
 const freshRoom = () => `room-${process.pid}-${rooms++}`;
 
 /** A player in the arena. */
 async function player(t, room, name, options) {
-  const page = await browser.open(t, `${server.url}/game?room=${room}`, options);
+  const page = await here.browser.open(t, `${here.server.url}/game?room=${room}`, options);
   await page.fill("#name", name);
   await page.press("#name", "Enter");
   await page.locator("#link", { hasText: "Playing" }).waitFor();
@@ -42,6 +33,18 @@ const until = async (page, name, is) => {
   }
 };
 
+/** The middle of an element, for a finger. */
+async function middle(page, selector) {
+  const { x, y, width, height } = await page.locator(selector).boundingBox();
+  return { x: x + width / 2, y: y + height / 2 };
+}
+
+/** Fingers on a page's screen: real touches, of which the browser makes pointer events. */
+async function fingers(page) {
+  const chrome = await page.context().newCDPSession(page);
+  return (type, ...points) => chrome.send("Input.dispatchTouchEvent", { type, touchPoints: points.map((point, id) => ({ ...point, id })) });
+}
+
 test("two players see each other move, by keyboard and by thumb; the overlay says how quickly", async (t) => {
   const room = freshRoom();
   const ada = await player(t, room, "Ada");
@@ -57,14 +60,21 @@ test("two players see each other move, by keyboard and by thumb; the overlay say
   await until(bob, "Ada", (at) => at && (at.x - before.x) * sign > 100);
   await ada.keyboard.up(key);
 
-  const stick = await bob.locator("#stick").boundingBox();
-  const [x, y] = [stick.x + stick.width / 2, stick.y + stick.height / 2];
+  // One finger steers; another pushes meanwhile.
+  const [stick, button] = [await middle(bob, "#stick"), await middle(bob, "#push")];
   const up = start.y > 450 ? -1 : 1;
-  await bob.mouse.move(x, y);
-  await bob.mouse.down();
-  await bob.mouse.move(x, y + up * 50);
+  const steering = { x: stick.x, y: stick.y + up * 50 };
+  const touch = await fingers(bob);
+  await touch("touchStart", stick);
+  await touch("touchMove", steering);
   await until(ada, "Bob", (at) => (at.y - start.y) * up > 80);
-  await bob.mouse.up();
+  await touch("touchStart", steering, button);
+  assert.ok((await self(bob)).pushedAt > 0, "the second finger pushes");
+  await touch("touchEnd");
+  await bob.waitForFunction(() => {
+    const { vx, vy } = document.querySelector("#arena").arena.me;
+    return Math.hypot(vx, vy) < 1;
+  });
 
   await ada.getByRole("button", { name: "Network" }).click();
   await ada.locator("#numbers dd", { hasText: "ms" }).first().waitFor();
@@ -73,6 +83,73 @@ test("two players see each other move, by keyboard and by thumb; the overlay say
   await assertAccessible(bob);
   await screenshot(ada, "game");
   await screenshot(bob, "game-phone");
+});
+
+/** Notes where a page shows somebody: itself, or `name` as it is drawn; by the clock that both pages have. */
+const watch = (page, name) =>
+  page.evaluate(async (name) => {
+    const { BEHIND_MS } = await import("/game/world.js");
+    const { me, others } = document.querySelector("#arena").arena;
+    const trail = { shown: [], told: [] };
+    const note = (list, at, x) => list.at(-1)?.[0] !== at && list.push([at, x]);
+    const frame = (now) => {
+      const track = [...others.values()].find((other) => other.name === name)?.track;
+      const at = name ? track?.where(now - BEHIND_MS) : me;
+      if (at) note(trail.shown, performance.timeOrigin + now, at.x);
+      if (track?.newest) note(trail.told, performance.timeOrigin + track.newest.at, track.newest.x);
+      if (globalThis.trail === trail) requestAnimationFrame(frame);
+    };
+    globalThis.trail = trail;
+    requestAnimationFrame(frame);
+  }, name);
+
+/** Moves a player from one side to the other; answers where it was, by time. */
+async function sweep(page, key) {
+  await page.locator("#arena").press(key);
+  await page.keyboard.down(key);
+  await page.waitForFunction((right) => {
+    const { x } = document.querySelector("#arena").arena.me;
+    return right ? x > 1400 : x < 200;
+  }, key === "ArrowRight");
+  await page.keyboard.up(key);
+  await page.waitForTimeout(400);
+}
+
+/** How long after its own page others had somebody at a place, for every place on the way. */
+function delays(own, theirs) {
+  const found = [];
+  for (const [at, x] of theirs) {
+    // The last time before that at which its own page had it there, between two frames.
+    for (let n = own.length - 1; n > 0; n--) {
+      const [[before, from], [after, to]] = [own[n - 1], own[n]];
+      if (before > at || from === to || Math.min(from, to) > x || Math.max(from, to) < x) continue;
+      found.push(at - (before + ((after - before) * (x - from)) / (to - from)));
+      break;
+    }
+  }
+  return found.sort((a, b) => a - b);
+}
+
+test("how soon two players see each other move", async (t) => {
+  const room = freshRoom();
+  const players = { Ada: await player(t, room, "Ada"), Bob: await player(t, room, "Bob") };
+  for (const [name, other] of [["Ada", "Bob"], ["Bob", "Ada"]]) {
+    const [near, far] = [players[name], players[other]];
+    await until(far, name, (at) => at);
+    await watch(near);
+    await watch(far, name);
+    for (const key of ["ArrowLeft", "ArrowRight", "ArrowLeft", "ArrowRight"]) await sweep(near, key);
+    const own = await near.evaluate(() => trail.shown);
+    const theirs = await far.evaluate(() => trail);
+    for (const [what, list] of [["told", theirs.told], ["shown", theirs.shown]]) {
+      const all = delays(own, list.filter(([, x]) => x > 250 && x < 1350));
+      const [p50, p99] = [0.5, 0.99].map((part) => all[Math.floor(all.length * part)]);
+      t.diagnostic(`${name} moves, ${other} is ${what} it after ${p50.toFixed(1)} ms (p50), ${p99.toFixed(1)} ms (p99), ${all.length} places`);
+      assert.ok(all.length > 50, `${all.length} places`);
+      // A machine that is busy with other things draws late: what is held here is looser than what is printed.
+      assert.ok(p50 < 200 && p99 < 600, `${what}: ${p50} ms, ${p99} ms`);
+    }
+  }
 });
 
 test("who comes late sees everything at once, and who leaves is gone", async (t) => {
@@ -102,25 +179,24 @@ test("a push is felt, and costs notes", async (t) => {
   assert.ok((await self(bob)).score >= 8);
 });
 
-test("the seat is kept over a restart of the server and a reload of the page", async (t) => {
+test("the seat is kept while the server is killed and started again, and over a reload of the page", async (t) => {
   const room = freshRoom();
-  const lost = /ERR_CONNECTION_REFUSED|WebSocket connection|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET/;
-  const ada = await player(t, room, "Ada", { allow: [lost] });
-  const bob = await player(t, room, "Bob", { allow: [lost] });
+  const ada = await player(t, room, "Ada", { allow: [AWAY] });
+  const bob = await player(t, room, "Bob", { allow: [AWAY] });
   const { seat } = await self(bob);
   await bob.reload();
   await bob.fill("#name", "Bob");
   await bob.press("#name", "Enter");
   await bob.locator("#link", { hasText: "Playing" }).waitFor();
   assert.equal((await self(bob)).seat, seat);
-  await server.restart(async () => {
+  await here.server.restart(async () => {
     for (const page of [ada, bob]) {
-      const failed = page.waitForEvent("console", { predicate: (message) => lost.test(message.text()) });
+      const failed = page.waitForEvent("console", { predicate: (message) => AWAY.test(message.text()) });
       await page.locator("#link", { hasText: "Reconnecting; your seat is kept" }).waitFor();
       await page.evaluate(() => document.querySelector("#arena").arena.line.relay.retry());
       await failed;
     }
-  });
+  }, { kill: true });
   for (const page of [ada, bob]) await page.locator("#link", { hasText: "Playing" }).waitFor();
   await until(ada, "Bob", (at) => at);
   await until(bob, "Ada", (at) => at);
@@ -137,13 +213,13 @@ test("lag and loss on purpose show in the numbers", async (t) => {
 });
 
 test("two players in one page, and an invitation", async (t) => {
-  const page = await browser.open(t, `${server.url}/game?room=${freshRoom()}&split=2`);
+  const page = await here.browser.open(t, `${here.server.url}/game?room=${freshRoom()}&split=2`);
   for (const n of [1, 2]) await page.frameLocator(`iframe[title="Player ${n}"]`).locator("#link", { hasText: "Playing" }).waitFor();
   await page.waitForTimeout(500);
   await screenshot(page, "game-split");
   const room = freshRoom();
   const ada = await player(t, room, "Ada");
   await ada.getByRole("button", { name: "Invite" }).click();
-  assert.equal(await ada.locator("#share-link").textContent(), `${server.url}/game?room=${room}`);
+  assert.equal(await ada.locator("#share-link").textContent(), `${here.server.url}/game?room=${room}`);
   await assertAccessible(ada);
 });

@@ -7,17 +7,18 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { extname, join, resolve, sep } from "node:path";
+import { after, before as beforeAll } from "node:test";
 import { fileURLToPath } from "node:url";
 import browserify from "browserify";
 import { build } from "esbuild";
 import { chromium } from "playwright-core";
+import { CLIENTS, PAGE } from "./bundle.mjs";
+import { startServer } from "../node/fanfare.js";
 
 export * from "../node/fanfare.js";
 
 const HERE = resolve(fileURLToPath(import.meta.url), "..");
 const REPOSITORY = resolve(HERE, "../..");
-/** Where the clients under test are installed: their versions are pinned there and nowhere else. */
-const CLIENTS = join(REPOSITORY, "tests/node/node_modules");
 const CHROMIUM = "/usr/bin/chromium";
 /** Nothing may depend on the network or on what an earlier run left: Playwright gives each browser an empty profile. */
 const ARGUMENTS = [
@@ -33,7 +34,24 @@ const ARGUMENTS = [
 /** How long anything in a page may take before the test fails: the machine may be busy with other tests. */
 export const PATIENCE_MS = 20_000;
 
-/** Starts Chromium for the tests of one file; `close` it in `after`. */
+/** What Chromium says of a server that is away, and of a network that is: no page can prevent that. */
+export const AWAY = /ERR_CONNECTION_REFUSED|WebSocket connection|ERR_INTERNET_DISCONNECTED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|ERR_SOCKET_NOT_CONNECTED/;
+
+/** A `server` and a `browser` for the tests of one file, from before the first to after the last. */
+export function setUp(options) {
+  const here = {};
+  beforeAll(async () => {
+    here.server = await startServer(options);
+    here.browser = await startBrowser();
+  });
+  after(async () => {
+    await here.browser?.close();
+    await here.server?.stop();
+  });
+  return here;
+}
+
+/** Starts Chromium; `close` it in `after`. */
 export async function startBrowser() {
   if (!existsSync(CHROMIUM)) throw new Error(`there is no ${CHROMIUM}: run \`cargo xtask test --only browser\` once`);
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
@@ -47,11 +65,12 @@ export async function startBrowser() {
  * Opens `url` in a profile of its own and returns Playwright's page. When the test `t` ends the page is closed, and the
  * test fails if there was an error on the console or one that nobody caught. `allow` lists regular expressions for
  * complaints that the test provokes on purpose; one that never came is a failure, too. `context` goes to Playwright's
- * `newContext` (viewport, colorScheme, …), `before` may prepare the page (routes, scripts) before it loads.
+ * `newContext` (viewport, colorScheme, …), `before` may prepare the page (routes, scripts) before it loads. A page
+ * `beside` another is a second tab of that one's profile.
  */
-async function open(browser, t, url, { allow = [], context = {}, before = async () => {} } = {}) {
+async function open(browser, t, url, { allow = [], context = {}, beside, before = async () => {} } = {}) {
   // The certificate of --dev-tls is self-signed; whether it is trusted is the test of curl and the SDKs.
-  const profile = await browser.newContext({ ignoreHTTPSErrors: true, ...context });
+  const profile = beside?.context() ?? (await browser.newContext({ ignoreHTTPSErrors: true, ...context }));
   const page = await profile.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   const complaints = [];
@@ -63,7 +82,7 @@ async function open(browser, t, url, { allow = [], context = {}, before = async 
   t.after(async () => {
     // A failed test is easier to understand with a look at its page.
     if (t.passed === false) await screenshot(page, `failed-${t.name}`).catch(() => {});
-    await profile.close();
+    await (beside ? page : profile).close();
     const unexpected = complaints.filter((text) => !allow.some((pattern) => pattern.test(text)));
     assert.deepEqual(unexpected, [], `${url} complained`);
     const missing = allow.filter((pattern) => !complaints.some((text) => pattern.test(text)));
@@ -143,16 +162,7 @@ export async function startSite({ folder, files = {} } = {}) {
 
 /** A script for a page, with stock clients from ../node: esbuild, as their users do it today. `entry` is a path here. */
 export async function bundle(entry) {
-  const { outputFiles } = await build({
-    entryPoints: [join(HERE, entry)],
-    nodePaths: [CLIENTS],
-    bundle: true,
-    write: false,
-    format: "iife",
-    platform: "browser",
-    define: { global: "globalThis" },
-    logLevel: "error",
-  });
+  const { outputFiles } = await build({ ...PAGE, entryPoints: [join(HERE, entry)], format: "iife" });
   return outputFiles[0].text;
 }
 

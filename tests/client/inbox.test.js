@@ -75,6 +75,19 @@ test("history, read marks and the number of unread, in two tabs", async (t) => {
   assert.ok((await one.history()).messages.slice(1).every(({ read }) => read));
 });
 
+test("a message leaves the queue when it was told, not before: a page that goes meanwhile finds it again", async (t) => {
+  const session = await freshSession(server);
+  const { relay, got } = relayFor(t, session, { transport: "mqtt" });
+  relay.on("message", () => relay.close());
+  await relay.connect();
+  await session.notify({ n: 1 });
+  await until(() => got.length === 1);
+  const again = relayFor(t, session, { transport: "mqtt" });
+  await again.relay.connect();
+  await until(() => again.got.length === 1);
+  assert.deepEqual(numbers(again.got), [1]);
+});
+
 test("from one transport to the other in mid-conversation: nothing is lost, nothing comes twice", async (t) => {
   const session = await freshSession(server);
   const { relay, got, states } = relayFor(t, session);
@@ -148,6 +161,22 @@ test("a connection that is cut again and again: half a minute apart for an hour,
   await session.notify({ n: cuts });
   await until(() => late.got.length > 0);
   assert.deepEqual(numbers(late.got), [cuts], "what was told is not in the queue any more");
+});
+
+test("waits grow while connections do not last, and begin anew after one that did", async (t) => {
+  const session = await freshSession(server);
+  const proxy = await startProxy(t, server.ports.http);
+  const { relay, states } = relayFor(t, session, { url: proxy.url, transport: "mqtt" });
+  await relay.connect();
+  const attempt = async () => {
+    proxy.cut();
+    await until(() => relay.state.name === "reconnecting");
+    await until(() => (relay.retry(), relay.state.name === "open"));
+    return states.findLast(({ name }) => name === "reconnecting").attempt;
+  };
+  assert.deepEqual([await attempt(), await attempt(), await attempt()], [1, 2, 3]);
+  await new Promise((done) => setTimeout(done, 5200));
+  assert.equal(await attempt(), 1);
 });
 
 test("the server is started again", async (t) => {

@@ -54,7 +54,8 @@ test("what is no packet is refused", () => {
   for (const bytes of wrong) assert.throws(() => new packets.Decoder().push(new Uint8Array(bytes)), RangeError, `${bytes}`);
 });
 
-test("no more is under way than the server takes at a time", async () => {
+/** An open connection to nobody: what it `sent`, and what `arrives` there. */
+async function connected() {
   const sent = [];
   const socket = { readyState: 1, send: (bytes) => sent.push(bytes), close() {} };
   const connection = new MqttConnection(socket);
@@ -64,6 +65,22 @@ test("no more is under way than the server takes at a time", async () => {
   // CONNACK with a receive maximum of 2.
   arrives(0x20, 6, 0, 0, 3, 0x21, 0, 2);
   await opened;
+  return { connection, sent, arrives };
+}
+
+test("a connection that does not answer in time has ended", async () => {
+  const { connection, arrives } = await connected();
+  const pong = connection.ping(1000);
+  arrives(0xd0, 0);
+  assert.ok((await pong) >= 0);
+  const end = new Promise((told) => (connection.onend = told));
+  void connection.ping(20);
+  assert.deepEqual(await end, { code: 0, reason: "no answer" });
+  await assert.rejects(connection.ping(), /no answer/);
+});
+
+test("no more is under way than the server takes at a time", async () => {
+  const { connection, sent, arrives } = await connected();
   const done = Array.from({ length: 5 }, (_, n) => connection.publish("t", new Uint8Array([n]), { qos: 1 }));
   const published = () => sent.flatMap((bytes) => (bytes[0] >> 4 === packets.PUBLISH ? new packets.Decoder().push(bytes) : []));
   assert.deepEqual(published().map(({ payload }) => payload[0]), [0, 1]);
@@ -75,7 +92,8 @@ test("no more is under way than the server takes at a time", async () => {
   connection.close();
 });
 
-test("a room tells each offset once, and asks for what it misses", async () => {
+/** A room on a link to nobody: what it `asked` for, what it `heard`, and ways to tell it something. */
+function quietRoom(options) {
   const asked = [];
   const link = {
     clientId: "me",
@@ -83,13 +101,24 @@ test("a room tells each offset once, and asks for what it misses", async () => {
     state: { name: "open" },
     serverTime: () => 0,
     subscribe: async (...subscription) => void asked.push(subscription),
+    unsubscribe: async (filter) => void asked.push(filter),
   };
-  const bytes = (text) => new TextEncoder().encode(text);
-  const room = new Room(link, "chat/x", { members: false }, () => {});
+  const bytes = (data) => new TextEncoder().encode(JSON.stringify(data));
+  const room = new Room(link, "chat/x", options, () => {});
   const heard = [];
   room.on("message", ({ offset }) => heard.push(offset));
-  const answer = (told) => room.take("recovery", "", { payload: bytes(JSON.stringify({ epoch: "e", ...told })), retain: false, user: [] });
-  const said = (offset) => room.take("said", "", { payload: bytes("1"), retain: false, user: [["epoch", "e"], ["offset", `${offset}`]] });
+  return {
+    room,
+    asked,
+    heard,
+    answer: (told) => room.take("recovery", "", { payload: bytes({ epoch: "e", ...told }), retain: false, user: [] }),
+    said: (offset, epoch = "e") => room.take("said", "", { payload: bytes(1), retain: false, user: [["epoch", epoch], ["offset", `${offset}`]] }),
+    there: (told) => room.take("presence", "", { payload: bytes(told), retain: false, user: [] }),
+  };
+}
+
+test("a room tells each offset once, and asks for what it misses", async () => {
+  const { room, asked, heard, answer, said } = quietRoom({ members: false });
   const entered = room.enter();
   said(4);
   await null;
@@ -98,14 +127,36 @@ test("a room tells each offset once, and asks for what it misses", async () => {
   room.release();
   for (const offset of [5, 5, 4, 6]) said(offset);
   assert.deepEqual(heard, [5, 6], "what came before the answer is in it or does not count");
+  said(8);
   said(9);
-  said(10);
   assert.deepEqual(asked.at(-1), ["chat/x", 1, [["history-last", "50"], ["since-epoch", "e"], ["since-offset", "6"]]]);
-  answer({ recovered: true, missed: 4, replayed: 4, offset: 10 });
-  for (const offset of [7, 8, 9, 10, 11]) said(offset);
-  assert.deepEqual(heard, [5, 6, 7, 8, 9, 10, 11]);
+  answer({ recovered: true, missed: 3, replayed: 3, offset: 9 });
+  for (const offset of [7, 8, 9, 10]) said(offset);
+  assert.deepEqual(heard, [5, 6, 7, 8, 9, 10]);
   assert.equal(asked.length, 2);
-  await room.leave().catch(() => {});
+  // A history that begins anew has its own numbers.
+  for (const offset of [1, 2, 2]) said(offset, "f");
+  assert.deepEqual(heard.slice(-2), [1, 2]);
+  assert.deepEqual(room.position, { epoch: "f", offset: 2 });
+  await room.leave();
+});
+
+test("a list of members of which a change is missing is asked for anew", async () => {
+  const { room, asked, there } = quietRoom({ history: false });
+  room.release();
+  const member = (id) => ({ id, data: null, since: 1 });
+  const filter = "$room/presence/chat/x";
+  there({ type: "snapshot", version: 7, count: 2, members: [member("a")], more: true });
+  assert.equal(room.members.size, 0, "half a list is none");
+  there({ type: "snapshot", version: 7, count: 2, members: [member("b")], more: false });
+  there({ type: "changes", version: 8, count: 3, changes: [{ type: "join", ...member("c") }] });
+  assert.deepEqual([[...room.members.keys()], asked], [["a", "b", "c"], []]);
+  there({ type: "changes", version: 10, count: 2, changes: [{ type: "leave", id: "a", reason: "left" }] });
+  await null;
+  assert.deepEqual(asked, [filter, [filter, 1]]);
+  assert.deepEqual([...room.members.keys()], ["a", "b", "c"], "what follows a gap says nothing by itself");
+  there({ type: "snapshot", version: 10, count: 2, members: [member("b"), member("d")], more: false });
+  assert.deepEqual([...room.members.keys()].sort(), ["b", "d"]);
 });
 
 test("waits are chance, between half a second and a bound that doubles to 20 s", () => {

@@ -12,12 +12,12 @@ export * from "../node/server.js";
 const KEYS = { accessKey: OPERATOR.accessKeyId, secretKey: OPERATOR.secretAccessKey };
 
 /** The answer to a request of the operator. */
-export async function operator(server, method, path, data) {
+export async function operator(server, method, path, data, service = "execute-api") {
   const body = data === undefined ? undefined : JSON.stringify(data);
   const url = server.url + path;
   // Not Date, which a test sets wrong.
   const now = performance.timeOrigin + performance.now();
-  const headers = await signHeaders({ method, url, body, keys: KEYS, region: REGION, service: "execute-api", now });
+  const headers = await signHeaders({ method, url, body, keys: KEYS, region: REGION, service, now });
   const answer = await fetch(url, { method, body, headers });
   const text = await answer.text();
   assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);

@@ -2,7 +2,10 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { freshName, freshSession, relayFor, startServer, until } from "./setting.js";
+import { freshName, freshSession, operator, relayFor, startServer, until } from "./setting.js";
+
+/** Browsers take a moment to notice that a tab has gone. */
+const MOMENT_MS = 50;
 
 /** Web Locks, exclusive ones only. */
 class Locks {
@@ -10,7 +13,7 @@ class Locks {
   async request(name, ...rest) {
     const work = rest.pop();
     const { signal } = rest.pop() ?? {};
-    const before = this.#held.get(name) ?? Promise.resolve();
+    const before = this.#held.get(name)?.then(() => new Promise((done) => setTimeout(done, MOMENT_MS))) ?? Promise.resolve();
     const turn = before.then(() => (signal?.aborted ? undefined : work()));
     this.#held.set(name, turn.catch(() => {}));
     return turn;
@@ -51,9 +54,9 @@ test("three tabs have one connection, hear the same, and go on when the one that
   await until(() => heard.every((all) => all.length === 1));
 
   tabs[0].relay.close();
-  // What one asks for while nobody has the connection is done by the next who has it.
-  await rooms[0].publish("two");
-  await until(() => heard[0].includes("two"));
+  // What they ask for while nobody has the connection is done by the next who has it, for itself and for the others.
+  await Promise.all([rooms[0].publish("two"), rooms[1].publish("two, too")]);
+  await until(() => heard[0].includes("two") && heard[0].includes("two, too"));
   // A topic without history brings nothing that was said before the other tab was back.
   await until(async () => (await rooms[0].publish("back?"), heard[1].includes("back?")));
   assert.equal(session.calls.count, 2);
@@ -78,10 +81,26 @@ test("a tab that is closed takes its subscriptions with it", async (t) => {
   await two.relay.connect();
   const plain = { history: false, members: false };
   const there = await two.relay.join(topic, plain);
+  const path = `/connections/${one.relay.id}/subscriptions`;
+  const subscribed = async () => (await operator(server, "GET", path, undefined, "iotdata")).subscriptions.some(({ topicFilter }) => topicFilter === topic);
+  assert.ok(await subscribed());
   two.relay.close();
   await assert.rejects(there.publish(1), /closed/);
+  await until(async () => !(await subscribed()));
   const here = await one.relay.join(topic, plain);
   const heard = here.once("message");
   await here.publish(2);
   assert.equal((await heard).data, 2);
+});
+
+test("each tab is told what it has missed itself", async (t) => {
+  const name = `chat/${freshName("tabs")}`;
+  const session = await freshSession(server, "?topics=chat/%23");
+  const shared = freshName("user");
+  const tabs = [1, 2, 3].map(() => relayFor(t, session, { shared }).relay);
+  await Promise.all(tabs.map((relay) => relay.connect()));
+  const first = await tabs[0].join(name);
+  for (let n = 0; n < 4; n++) await first.publish(n);
+  const rooms = await Promise.all([1, 3].map((history, at) => tabs[at + 1].join(name, { history })));
+  assert.deepEqual(rooms.map(({ recovery }) => recovery.replayed), [1, 3]);
 });

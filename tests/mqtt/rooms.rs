@@ -105,6 +105,29 @@ fn what_was_missed_comes_before_what_is_live() {
 }
 
 #[test]
+fn what_has_expired_is_not_recovered_and_that_is_said() {
+    let broker = Setup::new().room("chat/#", "history_seconds = 1").start();
+    let (mut ada, mut writer) = (broker.client(V5, "ada-1"), broker.client(V5, "writer-1"));
+    for number in 0..3 {
+        writer.publish("chat/brief", &number.to_string(), Q1);
+    }
+    let (_, newest) = recover(&mut ada, "chat/brief", &[("history-last", "1")]);
+    let (epoch, _) = place(&newest[0]);
+    std::thread::sleep(Duration::from_millis(1200));
+    writer.publish("chat/brief", "3", Q1);
+    assert_eq!(text(&ada.take()), "3");
+    let since = [("since-epoch", epoch.as_str()), ("since-offset", "1")];
+    for last in ["0", "10"] {
+        let asked = [&since[..], &[("history-last", last)]].concat();
+        let (answer, replayed) = recover(&mut ada, "chat/brief", &asked);
+        assert_eq!(answer["reason"], "too-old", "{answer}");
+        let expected: &[&str] = if last == "0" { &[] } else { &["3"] };
+        let replayed: Vec<_> = replayed.iter().map(text).collect();
+        assert_eq!(replayed, expected);
+    }
+}
+
+#[test]
 fn a_publisher_can_not_number_its_own() {
     let broker = broker::open();
     let mut client = broker.client(V5, "forger");

@@ -51,9 +51,9 @@ export async function startServer({ config = "", settings = {}, tls = false } = 
     ca: tls ? readFileSync(join(directory, "data/dev-tls/cert.pem")) : undefined,
     /** What the server has printed since its last start. */
     log: () => running.log(),
-    /** Ends the server and starts it again on the same data and ports; `between` is awaited while it is down. */
-    async restart(between = async () => {}) {
-      await running.end();
+    /** Ends the server (with `kill`: at once, as a crash does) and starts it again on the same data and ports; `between` is awaited while it is down. */
+    async restart(between = async () => {}, { kill = false } = {}) {
+      await (kill ? running.kill() : running.end());
       await between();
       const again = { ...wanted };
       for (const [name, port] of Object.entries(ports)) again[LISTENERS[name]] = `127.0.0.1:${port}`;
@@ -74,7 +74,7 @@ const LISTENERS = {
   mqtts: "FANFARE_MQTT_TLS_LISTEN",
 };
 
-/** One process, as soon as it listens: its `ports` by listener, `log()`, and `end()`, which has to exit with 0. */
+/** One process, as soon as it listens: its `ports` by listener, `log()`, `kill()`, and `end()`, which has to exit with 0. */
 async function launch(directory, settings, tls) {
   const binary = process.env.FANFARE_BIN ?? join(REPOSITORY, "target/debug/fanfare");
   if (!existsSync(binary)) throw new Error(`${binary} is missing: run \`cargo build\` or set FANFARE_BIN`);
@@ -110,6 +110,10 @@ async function launch(directory, settings, tls) {
   return {
     ports,
     log: () => log,
+    async kill() {
+      child.kill("SIGKILL");
+      await ended;
+    },
     async end() {
       child.kill("SIGTERM");
       const timer = setTimeout(() => child.kill("SIGKILL"), DRAIN_TIMEOUT_MS);

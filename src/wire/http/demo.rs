@@ -39,8 +39,8 @@ pub(super) const TEXT_CHARACTERS: usize = 2000;
 /// The account of everybody in the demos.
 const ACCOUNT: AccountId = AccountId(0);
 
-/// What sessions of the demos may use: their rooms.
-const TOPICS: &[&str] = &["chat/#", "game/#"];
+/// What sessions of the demos may use: their rooms, and the topics of `/compat`.
+const TOPICS: &[&str] = &["chat/#", "game/#", "compat/#"];
 
 /// The table.
 pub static DEMO_ROUTES: &[Route<DemoState>] = &[

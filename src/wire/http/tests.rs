@@ -535,7 +535,15 @@ async fn a_direct_message_is_from_whoever_has_the_session() {
 async fn pages_are_there_with_the_demos_only_and_allow_nothing_foreign() {
     let given = Composed::tuned(|settings| settings.demo = true);
     let headers = [("host".to_owned(), HOST.to_owned())];
-    for path in ["/", "/chat", "/game", "/client/fanfare.js", "/favicon.ico"] {
+    for path in [
+        "/",
+        "/chat",
+        "/game",
+        "/compat",
+        "/compat/dist/mqtt.js",
+        "/client/fanfare.js",
+        "/favicon.ico",
+    ] {
         let answer = given.send(("GET", path), &headers, b"").await;
         assert_eq!(answer.status, 200, "{path}");
         let policy = answer.headers.get("content-security-policy").unwrap();
@@ -556,6 +564,7 @@ async fn pages_are_there_with_the_demos_only_and_allow_nothing_foreign() {
     for path in [
         "/chat/nothing.js",
         "/chat/README.md",
+        "/compat/clients/mqtt.js",
         "/chat/..%2fCargo.toml",
         "/site/../Cargo.toml",
     ] {

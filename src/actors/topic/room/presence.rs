@@ -530,6 +530,36 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_about_as_large_as_the_bound_is_not_listed_again_and_again() {
+        let mut presence = presence();
+        let mut now = Timestamp::from_secs(1);
+        let mut next = |presence: &mut Presence| {
+            now = now.plus(limits::rooms::COUNTS_PAUSE);
+            presence.tell(now).map(|told| (told.what, told.count))
+        };
+        for number in 0..=MOST as u8 {
+            presence
+                .join(
+                    &id(number),
+                    Uuid::nil(),
+                    "p".into(),
+                    "0".into(),
+                    Timestamp(0),
+                )
+                .unwrap();
+        }
+        assert_eq!(next(&mut presence), Some((What::Counts, MOST + 1)));
+        presence.leave(&id(0), Reason::Left);
+        assert_eq!(next(&mut presence), Some((What::Counts, MOST)));
+        // Three quarters of the bound.
+        presence.leave(&id(1), Reason::Left);
+        let Some((What::Snapshot(all), 3)) = next(&mut presence) else {
+            panic!("no list");
+        };
+        assert_eq!(all.len(), 3);
+    }
+
+    #[test]
     fn a_room_has_so_many_members() {
         let mut presence = presence();
         let mut join = |number: usize| {
