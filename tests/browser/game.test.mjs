@@ -9,12 +9,18 @@ const here = setUp({ settings: { FANFARE_LOG_FILTER: "warn" } });
 let rooms = 0;
 const freshRoom = () => `room-${process.pid}-${rooms++}`;
 
+/** The line says that it is open before the seat is taken. */
+async function seated(page) {
+  await page.locator("#link", { hasText: "Playing" }).waitFor();
+  await page.waitForFunction(() => document.querySelector("#arena").arena.me.seat > 0);
+}
+
 /** A player in the arena. */
 async function player(t, room, name, options) {
   const page = await here.browser.open(t, `${here.server.url}/game?room=${room}`, options);
   await page.fill("#name", name);
   await page.press("#name", "Enter");
-  await page.locator("#link", { hasText: "Playing" }).waitFor();
+  await seated(page);
   return page;
 }
 
@@ -187,7 +193,7 @@ test("the seat is kept while the server is killed and started again, and over a 
   await bob.reload();
   await bob.fill("#name", "Bob");
   await bob.press("#name", "Enter");
-  await bob.locator("#link", { hasText: "Playing" }).waitFor();
+  await seated(bob);
   assert.equal((await self(bob)).seat, seat);
   await here.server.restart(async () => {
     for (const page of [ada, bob]) {
