@@ -114,7 +114,7 @@ async fn every_subscription_is_ended_once_however_it_ends() {
     for _ in 0..2 {
         client
             .attached()
-            .unsubscribe(&[filter.clone()])
+            .unsubscribe(std::slice::from_ref(&filter))
             .await
             .unwrap();
     }
