@@ -292,8 +292,6 @@ pub mod console {
     pub const WATCHES: usize = 16;
     /// Messages that begin to be followed in one second; others pass by, and are counted.
     pub const PER_SECOND: usize = 100;
-    /// How long after its beginning steps of a message are noted, at least.
-    pub const LIFE: std::time::Duration = std::time::Duration::from_secs(300);
     /// The first bytes of a queue's message that are shown.
     pub const SHOWN_BYTES: usize = 2048;
     /// Subscriptions that each worker looks at for one answer; if there are more, the answer says that it is not complete.

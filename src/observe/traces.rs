@@ -15,6 +15,9 @@ use crate::config::limits::console as limits;
 use crate::domain::queue::Transport;
 use crate::domain::{MessageId, SessionKey, Target, Timestamp, UserId};
 
+/// How long after its beginning steps of a message are noted, at least.
+const LIFE: Duration = Duration::from_secs(300);
+
 /// One step of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -207,7 +210,7 @@ impl Traces {
             self.begin(&mut kept, message, now);
         }
         self.noted_until
-            .fetch_max(now.plus(limits::LIFE).micros(), Ordering::Relaxed);
+            .fetch_max(now.plus(LIFE).micros(), Ordering::Relaxed);
         self.followed(message)
     }
 
@@ -263,7 +266,7 @@ impl Traces {
             in_queues: None,
         });
         self.noted_until
-            .fetch_max(now.plus(limits::LIFE).micros(), Ordering::Relaxed);
+            .fetch_max(now.plus(LIFE).micros(), Ordering::Relaxed);
         metrics::counter!("fanfare_traces_total").increment(1);
     }
 

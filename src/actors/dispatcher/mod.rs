@@ -22,6 +22,7 @@ use crate::domain::{
 use crate::envelope::ascii_json;
 use crate::observe::traces::{Followed, Traces, What};
 
+mod followed;
 pub mod messages;
 pub mod posted;
 pub mod records;
@@ -239,21 +240,9 @@ impl MessageRelay for Neighbours {
         })?;
         Ok(Box::pin(async move {
             let relayed = relaying.await;
-            followed.note(clock.now(), ending(&relayed, keep));
+            followed.note(clock.now(), followed::ending(&relayed, keep));
             relayed
         }))
-    }
-}
-
-/// What there is to say of a message that was handed over.
-fn ending(relayed: &Result<Relayed, RelayError>, kept: bool) -> What {
-    match relayed {
-        Ok(relayed) => What::Stored {
-            sessions: relayed.sessions,
-            refused: relayed.refused.len(),
-            kept,
-        },
-        Err(error) => What::Refused(error.to_string()),
     }
 }
 

@@ -37,7 +37,7 @@ fn nothing_is_noted_until_somebody_asks_and_not_for_ever() {
     assert_eq!(traces.watches(over), []);
     // What began goes on for a while, so that a slow client's acknowledgement is seen, too.
     assert!(traces.is_noting(over));
-    assert!(!traces.is_noting(at(1).plus(limits::LIFE)));
+    assert!(!traces.is_noting(at(1).plus(LIFE)));
     assert!(traces.get(&id("a")).is_none() && traces.get(&id("c")).is_none());
     assert!(traces.get(&id("b")).is_some());
 }
