@@ -133,6 +133,19 @@ def test_shards_that_are_split_and_merged_under_load_keep_the_order_of_each_key(
     assert {id.split(":")[0][-1] for id in stream.put_records} == {"0", "1", "2", "3"}, "all of them had records"
 
 
+def test_children_wait_until_their_parent_is_read_to_its_end(cluster):
+    """More than one read brings is in the parent, when there are newer records in its children already."""
+    stream = Stream(cluster, shards=1)
+    sessions = sessions_of(cluster.node())
+    for _ in range(300):
+        stream.put(USERS)
+    stream.split("shardId-000000000000")
+    for _ in range(20):
+        stream.put(USERS)
+    cluster.node(**CONSUME)
+    assert stream.check(sessions) == []
+
+
 def test_a_stream_is_relayed_while_services_fail(cluster):
     stream = Stream(cluster, shards=2)
     sqs, dynamodb, kinesis = (cluster.proxy(name) for name in ("SQS", "DYNAMODB", "KINESIS"))
