@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 
 use super::posted::{InvalidMessage, Posted};
 use crate::backends::Delivery;
-use crate::backends::plane::{QueueAddress, RelayError};
-use crate::domain::{MessageId, SessionId, StoreError};
+use crate::backends::plane::{QueueAddress, RelayError, Relaying};
+use crate::domain::{Clock, MessageId, SessionId, StoreError, Timestamp};
 
 /// Deliver a message and keep it in history. The answer is a message on its way to disk.
 #[derive(Debug, Message)]
@@ -43,6 +43,28 @@ pub struct Addressed {
 /// A message that was handed over: resolves once it is on disk everywhere. Who asked waits for it, not the actor and
 /// no task of its own, so that the commit wakes only whoever has the answer to give. Dropping it takes nothing back.
 pub struct Dispatching(pub(super) BoxFuture<'static, Result<Dispatched, DispatchError>>);
+
+impl Dispatching {
+    /// A message that was handed over, and when it was begun with.
+    pub(super) fn of(
+        message_id: MessageId,
+        relaying: Relaying,
+        (clock, begun): (Clock, Timestamp),
+    ) -> Self {
+        Self(Box::pin(async move {
+            let relayed = relaying.await?;
+            metrics::counter!("fanfare_messages_dispatched_total").increment(1);
+            metrics::histogram!("fanfare_dispatch_seconds")
+                .record(clock.now().since(begun).as_secs_f64());
+            Ok(Dispatched {
+                message_id,
+                sessions: relayed.sessions,
+                queues: relayed.queues,
+                refused: relayed.refused,
+            })
+        }))
+    }
+}
 
 impl fmt::Debug for Dispatching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -180,7 +180,7 @@ impl Dispatcher {
         let parcel = self.pack(message)?;
         let (message_id, begun) = (parcel.message_id.clone(), parcel.now);
         let relaying = self.relay.relay(parcel)?;
-        Ok(dispatching(message_id, relaying, (self.clock, begun)))
+        Ok(Dispatching::of(message_id, relaying, (self.clock, begun)))
     }
 
     /// Makes a message whole.
@@ -203,26 +203,6 @@ impl Dispatcher {
             now,
         })
     }
-}
-
-/// A message that was handed over, and when it was begun with.
-fn dispatching(
-    message_id: MessageId,
-    relaying: Relaying,
-    (clock, begun): (Clock, Timestamp),
-) -> Dispatching {
-    Dispatching(Box::pin(async move {
-        let relayed = relaying.await?;
-        metrics::counter!("fanfare_messages_dispatched_total").increment(1);
-        metrics::histogram!("fanfare_dispatch_seconds")
-            .record(clock.now().since(begun).as_secs_f64());
-        Ok(Dispatched {
-            message_id,
-            sessions: relayed.sessions,
-            queues: relayed.queues,
-            refused: relayed.refused,
-        })
-    }))
 }
 
 impl MessageRelay for Neighbours {

@@ -6,7 +6,6 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use super::posted::InvalidMessage;
 use super::{
     Dispatch, DispatchAll, DispatchError, Dispatched, Dispatcher, Dispatchers, Dispatching, Posted,
-    dispatching,
 };
 use crate::backends::stream::RecordIntake;
 use crate::domain::{MessageId, StoreError, Timestamp};
@@ -40,7 +39,7 @@ impl Dispatcher {
         let under_way = |id: Result<(MessageId, Timestamp), DispatchError>| {
             let (id, begun) = id?;
             let relaying = relayed.next().expect("one for each parcel")?;
-            Ok(dispatching(id, relaying, (self.clock, begun)))
+            Ok(Dispatching::of(id, relaying, (self.clock, begun)))
         };
         ids.into_iter().map(under_way).collect()
     }
