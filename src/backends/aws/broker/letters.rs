@@ -1,5 +1,5 @@
 //! Publications on their way to the broker, in order: those that wait, and those that were sent and are not acknowledged.
-//! Pure: the [link](super::publisher) sends what this says.
+//! Pure: the [link](super::outbound) sends what this says.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Retained messages are the broker's. For a client that subscribes they are asked for by a subscription of their own, on the
 //! connection that publishes: on the other one it could bring live publications twice. It ends when nothing more comes.
-//! Pure: the [link](super::publisher) does what this says.
+//! Pure: the [link](super::outbound) does what this says.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
