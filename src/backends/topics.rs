@@ -20,9 +20,12 @@ pub trait TopicStore: Send + Sync + 'static {
     /// Every durable session, at start.
     fn clients(&self, each: &mut dyn FnMut(ClientRecord)) -> Result<(), StoreError>;
 
-    /// Every retained message that has not expired, at start.
-    fn retained(&self, now: Timestamp, each: &mut dyn FnMut(Publication))
-    -> Result<(), StoreError>;
+    /// Every retained message that has not expired, with the time that `retain` said, at start.
+    fn retained(
+        &self,
+        now: Timestamp,
+        each: &mut dyn FnMut(Publication, Timestamp),
+    ) -> Result<(), StoreError>;
 
     /// Makes a session; `no` of the record is given by the store. What an earlier session of the same client id
     /// left is gone with this commit.
@@ -79,8 +82,8 @@ pub struct DurablePublish {
     pub publication: Arc<Publication>,
     /// Into whose queues.
     pub to: Vec<Recipient>,
-    /// Whether it becomes its topic's retained message; an empty payload removes that.
-    pub retain: bool,
+    /// It becomes its topic's retained message, as of then; an empty payload removes that.
+    pub retain: Option<Timestamp>,
     /// QoS 2: the publisher's durable session and the packet id to remember.
     pub from: Option<(ClientNo, u16)>,
     /// For its room's history: it gets the next offset there. What is in queues, and what is retained, has the

@@ -99,13 +99,16 @@ def test_properties_reach_subscribers_of_mqtt_5(relay, operator):
 
 def test_retained_messages_are_read_and_listed(relay, operator):
     room = fresh_name("room")
+    before = time.time() * 1000
     for n in range(5):
         operator.publish(topic=f"{room}/{n}", qos=1, retain=True, payload=b"x" * n + b"!")
     found = operator.get_retained_message(topic=f"{room}/3")
+    assert before - 1 <= found["lastModifiedTime"] <= time.time() * 1000 + 1
     assert (found["topic"], found["payload"], found["qos"]) == (f"{room}/3", b"xxx!", 1)
     pages = operator.get_paginator("list_retained_messages").paginate(PaginationConfig={"PageSize": 2})
     listed = [m for page in pages for m in page["retainedTopics"] if m["topic"].startswith(room)]
     assert [(m["topic"], m["payloadSize"]) for m in listed] == [(f"{room}/{n}", n + 1) for n in range(5)]
+    assert listed[3]["lastModifiedTime"] == found["lastModifiedTime"]
     with Peer(relay.url, credentials=OPERATOR) as late:
         late.subscribe(f"{room}/+")
         assert all(m.retain for m in late.take(5))

@@ -39,7 +39,7 @@ struct Rows {
     queued: BTreeMap<(ClientNo, Ordinal), Queued>,
     packet_ids: BTreeSet<(ClientNo, u16)>,
     rooms: BTreeMap<TopicName, (Epoch, u64, BTreeMap<u64, Said>)>,
-    retained: BTreeMap<TopicName, Arc<Publication>>,
+    retained: BTreeMap<TopicName, (Arc<Publication>, Timestamp)>,
 }
 
 impl Memory {
@@ -146,16 +146,16 @@ impl Rows {
             publish.publication = Arc::new(marked);
         }
         let publication = &publish.publication;
-        let retained = publish.retain.then(|| {
+        let retained = publish.retain.map(|_| {
             self.last_retained += 1;
             Seq(self.last_retained)
         });
-        if publish.retain {
+        if let Some(at) = publish.retain {
             if publication.payload.is_empty() {
                 self.retained.remove(&publication.topic);
             } else {
                 self.retained
-                    .insert(publication.topic.clone(), publication.clone());
+                    .insert(publication.topic.clone(), (publication.clone(), at));
             }
         }
         let places = publish.to.into_iter().map(|to| {
@@ -224,7 +224,11 @@ impl TopicStore for Memory {
         Ok(())
     }
 
-    fn retained(&self, _: Timestamp, each: &mut dyn FnMut(Publication)) -> Result<(), StoreError> {
+    fn retained(
+        &self,
+        _: Timestamp,
+        each: &mut dyn FnMut(Publication, Timestamp),
+    ) -> Result<(), StoreError> {
         let kept: Vec<_> = self
             .rows
             .lock()
@@ -233,7 +237,8 @@ impl TopicStore for Memory {
             .values()
             .cloned()
             .collect();
-        kept.into_iter().for_each(|kept| each((*kept).clone()));
+        kept.into_iter()
+            .for_each(|(kept, at)| each((*kept).clone(), at));
         Ok(())
     }
 

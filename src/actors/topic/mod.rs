@@ -198,8 +198,8 @@ impl Topics {
     /// Takes in what was there when the last process ended.
     fn recover(&self) -> Result<(), StoreError> {
         let now = self.now();
-        self.store().retained(now, &mut |publication| {
-            self.inner.retained.load(publication);
+        self.store().retained(now, &mut |publication, at| {
+            self.inner.retained.load(publication, at);
         })?;
         let mut records = Vec::new();
         self.store().clients(&mut |record| records.push(record))?;

@@ -22,7 +22,7 @@ use crate::backends::topics::{DurablePublish, Placed, Recipient};
 use crate::domain::policy::{Access, Action, Decision};
 use crate::domain::publication::{ClientNo, Ordinal, Publication, QoS};
 use crate::domain::topic::TopicName;
-use crate::domain::{Seq, StoreError};
+use crate::domain::{Seq, StoreError, Timestamp};
 
 /// Why a publication was refused. It reached nobody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -160,7 +160,7 @@ impl Topics {
                 .iter()
                 .map(|(_, recipient)| recipient.clone())
                 .collect(),
-            retain: publication.retain,
+            retain: route.turn.as_ref().map(|turn| turn.at),
             from,
             history,
         });
@@ -299,7 +299,7 @@ impl Topics {
         let limit = settings.queue_limit;
         let turn = publication
             .retain
-            .then(|| retained.begin(&publication.topic, ticks));
+            .then(|| retained.begin(&publication.topic, self.now(), ticks));
         let (mut recipients, routed) = durables.recipients(publication, limit, ticks);
         let turn = turn.map(|turn| Rc::new(turn.routed(routed)));
         let mut handed = Vec::new();
@@ -335,7 +335,7 @@ impl Topics {
         let stored = self.store().publish(DurablePublish {
             publication: publication.clone(),
             to: Vec::new(),
-            retain: true,
+            retain: Some(turn.at),
             from: None,
             history: None,
         });
@@ -389,14 +389,22 @@ impl Topics {
         self.spread(shard, Fan::new(publication), Vec::new());
     }
 
-    /// The retained message of a topic.
-    pub fn retained(&self, topic: &TopicName) -> Option<Arc<Publication>> {
-        self.kept().get(topic.as_str(), self.now())
+    /// The retained message of a topic, and since when it is that.
+    pub fn retained(&self, topic: &TopicName) -> Option<(Arc<Publication>, Timestamp)> {
+        let kept = self.kept().get(topic.as_str(), self.now())?;
+        Some((kept.publication, kept.at))
     }
 
     /// Retained messages of topics after `after`, in order of topic, at most `limit`.
-    pub fn retained_page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Publication>> {
-        self.kept().page(after, limit, self.now())
+    pub fn retained_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<(Arc<Publication>, Timestamp)> {
+        let page = self.kept().page(after, limit, self.now());
+        page.into_iter()
+            .map(|kept| (kept.publication, kept.at))
+            .collect()
     }
 
     fn kept(&self) -> &RetainedTable {

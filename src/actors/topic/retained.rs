@@ -48,6 +48,8 @@ struct Table {
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) publication: Arc<Publication>,
+    /// Since when it is retained.
+    pub(super) at: Timestamp,
     /// When it could be seen here first. Those who subscribed before get it as a live message.
     pub(super) shown: Tick,
     /// When the durable sessions that it is for were found. Those that subscribed before have it in their queues.
@@ -66,6 +68,8 @@ struct UnderWay {
 /// A publication on its way to be retained. Belongs to the thread that published it.
 #[derive(Debug)]
 pub(super) struct Turn {
+    /// When it was published, as the retained message says it.
+    pub(super) at: Timestamp,
     begun: Tick,
     routed: Tick,
     shown: Cell<Option<Tick>>,
@@ -87,6 +91,7 @@ impl Turn {
     fn kept(&self, publication: &Arc<Publication>, ticks: &Ticks) -> Kept {
         Kept {
             publication: publication.clone(),
+            at: self.at,
             shown: self.shown(ticks),
             routed: self.routed,
         }
@@ -121,10 +126,11 @@ impl RetainedTable {
     }
 
     /// Takes in what the store has, at start.
-    pub(super) fn load(&self, publication: Publication) {
+    pub(super) fn load(&self, publication: Publication, at: Timestamp) {
         let topic = publication.topic.clone();
         let kept = Kept {
             publication: Arc::new(publication),
+            at,
             shown: Tick::default(),
             routed: Tick::default(),
         };
@@ -132,7 +138,7 @@ impl RetainedTable {
     }
 
     /// A publication is about to be routed and stored. What is begun must be [settled](Self::settle).
-    pub(super) fn begin(&self, topic: &TopicName, ticks: &Ticks) -> Turn {
+    pub(super) fn begin(&self, topic: &TopicName, at: Timestamp, ticks: &Ticks) -> Turn {
         let mut table = self.write();
         let begun = ticks.next();
         let on_disk = table.by_topic.get(topic).cloned();
@@ -143,6 +149,7 @@ impl RetainedTable {
         });
         under_way.begun.push(begun);
         Turn {
+            at,
             begun,
             routed: begun,
             shown: Cell::new(None),
@@ -235,11 +242,7 @@ impl RetainedTable {
     }
 
     /// The topic's retained message.
-    pub(super) fn get(&self, topic: &str, now: Timestamp) -> Option<Arc<Publication>> {
-        self.find(topic, now).map(|found| found.publication)
-    }
-
-    fn find(&self, topic: &str, now: Timestamp) -> Option<Kept> {
+    pub(super) fn get(&self, topic: &str, now: Timestamp) -> Option<Kept> {
         let kept = self.read();
         let found = kept.by_topic.get(topic)?;
         is_alive(&found.publication, now).then(|| found.clone())
@@ -248,7 +251,7 @@ impl RetainedTable {
     /// Retained messages whose topic the filter matches, in order of topic.
     pub(super) fn matching(&self, filter: &TopicFilter, now: Timestamp) -> Vec<Kept> {
         if !filter.is_wild() {
-            return self.find(filter.filter(), now).into_iter().collect();
+            return self.get(filter.filter(), now).into_iter().collect();
         }
         let prefix = literal_prefix(filter.filter());
         let kept = self.read();
@@ -263,19 +266,14 @@ impl RetainedTable {
     }
 
     /// Retained messages of topics after `after`, in order of topic, at most `limit`.
-    pub(super) fn page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Vec<Arc<Publication>> {
+    pub(super) fn page(&self, after: Option<&str>, limit: usize, now: Timestamp) -> Vec<Kept> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let kept = self.read();
         kept.by_topic
             .range::<str, _>((from, Bound::Unbounded))
             .filter(|(_, found)| is_alive(&found.publication, now))
             .take(limit)
-            .map(|(_, found)| found.publication.clone())
+            .map(|(_, found)| found.clone())
             .collect()
     }
 
@@ -336,7 +334,7 @@ mod tests {
     fn keep(table: &RetainedTable, topic: &str, payload: &str) -> Result<(), Full> {
         let publication = publication(topic, payload);
         table.room(&publication)?;
-        table.load(publication);
+        table.load(publication, Timestamp(0));
         Ok(())
     }
 
@@ -378,7 +376,7 @@ mod tests {
         assert_eq!(topics(&table, "#"), [""; 0]);
         let mut short = publication("b", "2");
         short.expires = Some(Timestamp(1));
-        table.load(short);
+        table.load(short, Timestamp(0));
         assert_eq!(topics(&table, "#"), [""; 0]);
         assert!(table.get("b", Timestamp(0)).is_some());
         table.forget_expired(Timestamp(1));
@@ -404,7 +402,7 @@ mod tests {
     /// The payload that is retained.
     fn seen(table: &RetainedTable) -> Option<String> {
         let found = table.get("a", Timestamp(1))?;
-        Some(String::from_utf8(found.payload.to_vec()).unwrap())
+        Some(String::from_utf8(found.publication.payload.to_vec()).unwrap())
     }
 
     #[test]
@@ -412,7 +410,7 @@ mod tests {
         let (table, ticks) = (table(), Ticks::default());
         let message = |payload: &str| Arc::new(publication("a", payload));
         let (one, two, three) = (message("1"), message("2"), message("3"));
-        let begin = || table.begin(&one.topic, &ticks);
+        let begin = || table.begin(&one.topic, Timestamp(0), &ticks);
         let (first, second, third) = (begin(), begin(), begin());
         // The second promises nothing and is seen at once; it comes to the disk before the first.
         table.show(&second, &two, &ticks);

@@ -421,7 +421,7 @@ impl Attached {
         let publish = DurablePublish {
             publication: publication.clone(),
             to: vec![recipient.clone()],
-            retain: false,
+            retain: None,
             from: None,
             history: None,
         };

@@ -41,6 +41,8 @@ pub(super) struct PlaceRow<'a> {
 #[derive(Encode, BorrowDecode)]
 pub(super) struct RetainedRow<'a> {
     pub(super) held: HeldRow<'a>,
+    /// Since when.
+    pub(super) at: u64,
 }
 
 /// A publication.

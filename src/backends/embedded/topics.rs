@@ -42,7 +42,7 @@ impl TopicStore for Embedded {
     fn retained(
         &self,
         now: Timestamp,
-        each: &mut dyn FnMut(Publication),
+        each: &mut dyn FnMut(Publication, Timestamp),
     ) -> Result<(), StoreError> {
         let view = self.tables.view();
         for row in view.prefix(Table::Topics, &[plane::RETAINED]) {
@@ -52,7 +52,7 @@ impl TopicStore for Embedded {
             }
             let row = codec::decode::<RetainedRow<'_>>(&value)?;
             if let Some(publication) = look_up(&view, &row.held)? {
-                each(publication);
+                each(publication, Timestamp(row.at));
             }
         }
         Ok(())
@@ -287,7 +287,7 @@ fn place(tx: &mut Tx<'_>, publish: &DurablePublish) -> Result<Placed, StoreError
     if let Some(key) = remembered {
         tx.put(Table::Topics, key, codec::encode(&(), codec::NEVER));
     }
-    let retains = publish.retain && !publish.publication.payload.is_empty();
+    let retains = publish.retain.is_some() && !publish.publication.payload.is_empty();
     let rows = placed.places.iter().flatten().count() + usize::from(retains);
     let history = publish.history.as_ref();
     placed.mark = history
@@ -314,8 +314,12 @@ fn place(tx: &mut Tx<'_>, publish: &DurablePublish) -> Result<Placed, StoreError
         let key = keys::place(to.client, ordinal);
         tx.put(Table::Topics, key, codec::encode(&place, expires));
     }
-    if publish.retain {
-        let value = retains.then(|| codec::encode(&RetainedRow { held: held() }, expires));
+    if let Some(at) = publish.retain {
+        let row = || RetainedRow {
+            held: held(),
+            at: at.0,
+        };
+        let value = retains.then(|| codec::encode(&row(), expires));
         let topic = publish.publication.topic.as_bytes();
         retain(tx, keys::key(plane::RETAINED, &[topic]), value)?;
         placed.retained = Some(tx.next_seq());

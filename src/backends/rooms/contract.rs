@@ -71,7 +71,7 @@ pub(crate) fn saying(publication: &Publication, now: Timestamp, epoch: u64) -> D
     DurablePublish {
         publication: Arc::new(publication.clone()),
         to: Vec::new(),
-        retain: publication.retain,
+        retain: publication.retain.then_some(now),
         from: None,
         history: Some(Append {
             keep: Keep {
@@ -118,7 +118,7 @@ impl<S: Subject> Bench<S> {
     /// The retained message says where it was in the history.
     fn is_retained(&self, publication: &Publication, mark: Mark) {
         let mut found = None;
-        let each = &mut |retained: Publication| {
+        let each = &mut |retained: Publication, _| {
             if retained.topic == publication.topic {
                 found = Some(retained);
             }

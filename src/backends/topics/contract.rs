@@ -102,7 +102,7 @@ pub(crate) struct Bench<S> {
     clients: BTreeMap<u8, ClientRecord>,
     queues: BTreeMap<ClientNo, BTreeMap<Ordinal, Queued>>,
     packet_ids: BTreeSet<(ClientNo, u16)>,
-    retained: BTreeMap<TopicName, Publication>,
+    retained: BTreeMap<TopicName, (Publication, Timestamp)>,
     last_retained: Option<Seq>,
 }
 
@@ -231,7 +231,7 @@ impl<S: Subject> Bench<S> {
         let publish = DurablePublish {
             publication: publication.clone(),
             to: to.clone(),
-            retain: publication.retain,
+            retain: publication.retain.then_some(self.now),
             from: from.filter(|(no, _)| *no != ClientNo(u64::MAX)),
             history: None,
         };
@@ -277,7 +277,8 @@ impl<S: Subject> Bench<S> {
             self.retained.remove(&publication.topic);
         } else if publication.retain {
             let topic = publication.topic.clone();
-            self.retained.insert(topic, (*publication).clone());
+            self.retained
+                .insert(topic, ((*publication).clone(), self.now));
         }
     }
 
@@ -340,10 +341,12 @@ impl<S: Subject> Bench<S> {
         records.sort_by_key(|record| record.id.clone());
         assert!(records.iter().eq(self.clients.values()));
         let mut retained = BTreeMap::new();
-        let each = &mut |found: Publication| drop(retained.insert(found.topic.clone(), found));
+        let each = &mut |found: Publication, at| {
+            retained.insert(found.topic.clone(), (found, at));
+        };
         store.retained(self.now, each).expect("read");
         let mut expected = self.retained.clone();
-        expected.retain(|_, publication| self.lives(publication));
+        expected.retain(|_, (publication, _)| self.lives(publication));
         assert_eq!(retained, expected);
         for record in self.clients.values() {
             self.compare_queue(record.no);

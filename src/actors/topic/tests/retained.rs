@@ -144,7 +144,7 @@ async fn memory_and_disk_agree_in_the_end_whoever_was_first() {
     let unpromised = publish("unpromised", AtMostOnce);
     unpromised.outcome().await.unwrap();
     let seen = |plane: &Plane| {
-        let found = plane.topics.retained(&publication("a", "").topic).unwrap();
+        let (found, _) = plane.topics.retained(&publication("a", "").topic).unwrap();
         String::from_utf8(found.payload.to_vec()).unwrap()
     };
     assert_eq!(seen(&plane), "unpromised");

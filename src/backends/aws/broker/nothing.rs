@@ -30,7 +30,11 @@ impl TopicStore for Nothing {
         Ok(())
     }
 
-    fn retained(&self, _: Timestamp, _: &mut dyn FnMut(Publication)) -> Result<(), StoreError> {
+    fn retained(
+        &self,
+        _: Timestamp,
+        _: &mut dyn FnMut(Publication, Timestamp),
+    ) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -76,7 +76,7 @@ fn publish(publication: &Publication, to: &[ClientNo]) -> DurablePublish {
     DurablePublish {
         publication: Arc::new(publication.clone()),
         to: to.collect(),
-        retain: publication.retain,
+        retain: publication.retain.then_some(NOW),
         from: None,
         history: None,
     }

@@ -19,7 +19,7 @@ pub(super) fn call(state: &DataState, call: &Call) -> Result<Value, Refused> {
     }
     let found = state.topics.retained(&topic);
     // As over MQTT: not what its publisher might not publish any more.
-    let found = found.filter(|found| {
+    let found = found.filter(|(found, _)| {
         let publisher = found.publisher.as_ref();
         publisher.is_none_or(|publisher| {
             state
@@ -27,11 +27,12 @@ pub(super) fn call(state: &DataState, call: &Call) -> Result<Value, Refused> {
                 .still_publishes(publisher, topic.as_str())
         })
     });
-    let found = found.ok_or(Refused::NotFound("The topic has no retained message."))?;
+    let (found, at) = found.ok_or(Refused::NotFound("The topic has no retained message."))?;
     let mut answer = json!({
         "topic": topic.as_str(),
         "payload": STANDARD.encode(&found.payload),
         "qos": qos(found.qos),
+        "lastModifiedTime": at.millis(),
     });
     let user = found.properties.iter().flat_map(|some| &some.user);
     let user: Vec<_> = user

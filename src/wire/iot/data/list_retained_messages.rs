@@ -23,16 +23,17 @@ pub(super) fn call(state: &DataState, call: &Call) -> Result<Value, Refused> {
     found.truncate(limit);
     let listed: Vec<_> = found
         .iter()
-        .map(|found| {
+        .map(|(found, at)| {
             json!({
                 "topic": found.topic.as_str(),
                 "payloadSize": found.payload.len(),
                 "qos": qos(found.qos),
+                "lastModifiedTime": at.millis(),
             })
         })
         .collect();
     let mut answer = json!({ "retainedTopics": listed });
-    if let Some(last) = found.last().filter(|_| more) {
+    if let Some((last, _)) = found.last().filter(|_| more) {
         answer["nextToken"] = next_token(last.topic.as_str()).into();
     }
     Ok(answer)
