@@ -79,8 +79,17 @@ async fn w07_what_waits_for_a_slow_reader_is_bounded_and_in_order() {
                 client.0
             }
         };
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let pending = *given.seen.pending.lock().unwrap();
+        let filled = async {
+            loop {
+                let pending = *given.seen.pending.lock().unwrap();
+                if pending > 0 {
+                    return pending;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let pending = tokio::time::timeout(Duration::from_secs(30), filled).await;
+        let pending = pending.expect("it is filled");
         assert!((200_000..=256 * 1024).contains(&pending), "{pending}");
         let numbers = read_numbers(stream, websocket).await;
         assert!(numbers.len() > 400, "{}", numbers.len());
