@@ -307,18 +307,19 @@ mod tests {
     }
 
     #[test]
-    fn after_a_break_it_is_asked_again_and_nothing_comes_twice() {
+    fn after_a_break_it_is_asked_again_and_everything_comes_once() {
         let mut fetches = Fetches::new(Hash::WithParent);
         let now = Instant::now();
         let (to, mut from) = mpsc::channel(8);
-        fetches.add(&filter("a"), to);
+        fetches.add(&filter("a/#"), to);
         fetches.next().unwrap();
-        fetches.arrived(&retained("a"), now);
+        fetches.arrived(&retained("a/b"), now);
         fetches.begin();
-        assert_eq!(fetches.next(), subscribe("a"));
-        fetches.arrived(&retained("a"), now);
+        assert_eq!(fetches.next(), subscribe("a/#"));
+        fetches.arrived(&retained("a/b"), now);
+        fetches.arrived(&retained("a/c"), now);
         fetches.answered(None, now);
-        assert_eq!(topics(&mut from), ["a"]);
+        assert_eq!(topics(&mut from), ["a/b", "a/c"]);
     }
 
     #[test]
