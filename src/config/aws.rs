@@ -159,16 +159,17 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn check(change: impl FnOnce(&mut Config), part: &str) {
+    /// A configuration for AWS with this change is refused with these words; none: it is good.
+    pub(in crate::config) fn check(change: impl FnOnce(&mut Config), part: &str) {
         let mut config = Config {
             backend: Backend::Aws,
             ..Config::default()
         };
         config.aws.session_role = Some("arn:aws:iam::000000000000:role/fanfare".into());
-        config.mqtt.enabled = false;
+        config.aws.broker_url = Some("mqtt://127.0.0.1".into());
         change(&mut config);
         match config.check_backend() {
             Ok(()) => assert_eq!(part, ""),

@@ -147,6 +147,8 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "aws")]
+    use crate::config::aws::tests::check;
 
     #[test]
     fn a_url_names_scheme_host_and_port() {
@@ -169,21 +171,6 @@ mod tests {
             "",
         ] {
             check(wrong, None);
-        }
-    }
-
-    #[cfg(feature = "aws")]
-    fn check(change: impl FnOnce(&mut Config), part: &str) {
-        let mut config = Config {
-            backend: Backend::Aws,
-            ..Config::default()
-        };
-        config.aws.session_role = Some("arn:aws:iam::000000000000:role/fanfare".into());
-        config.aws.broker_url = Some("mqtt://127.0.0.1".into());
-        change(&mut config);
-        match config.check_backend() {
-            Ok(()) => assert_eq!(part, ""),
-            Err(problem) => assert!(!part.is_empty() && problem.0.contains(part), "{problem}"),
         }
     }
 
