@@ -246,6 +246,14 @@ pub mod links {
     pub const BUFFER_BYTES: usize = 512;
     /// Spare buffers that a worker keeps, in bytes.
     pub const SPARE_BYTES: usize = 1 << 20;
+    /// How often it is looked at how much of its time a thread works.
+    pub const LOAD_WINDOW: Duration = Duration::from_millis(50);
+    /// The share of its time from which on a thread counts as saturated.
+    pub const CROWDED_FROM: f64 = 0.9;
+    /// The share below which it does no more: what it saves as a saturated one must not end that.
+    pub const CROWDED_UNTIL: f64 = 0.8;
+    /// A saturated thread writes to its connections this often at most.
+    pub const CROWDED_PACE: Duration = Duration::from_millis(2);
     /// Entries that the list of connections to be written keeps room for, per worker.
     pub const DIRTY_KEPT: usize = 16 * 1024;
     /// Pieces in one write.

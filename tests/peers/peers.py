@@ -136,6 +136,11 @@ class Fanfare(Server):
             "FANFARE_MQTT_LISTEN": f"127.0.0.1:{self.ports['tcp']}",
             "FANFARE_STORE_DIR": str(self.dir / "store"),
         }
+        if not self.options.username:
+            # As the others have it.
+            everything = {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}
+            policy = {"Version": "2012-10-17", "Statement": [everything]}
+            settings["FANFARE_GUESTS_ANONYMOUS_POLICY"] = json.dumps(policy)
         extra = (setting.split("=", 1) for setting in self.options.fanfare_setting)
         return {**settings, **dict(extra)}
 

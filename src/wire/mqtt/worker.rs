@@ -244,8 +244,13 @@ impl Drop for Running {
     }
 }
 
+/// Writes what the connections have to send, once everything that can run has run.
+///
+/// A thread that is nearly saturated does so only every [`limits::CROWDED_PACE`]: what comes for a connection meanwhile
+/// goes with one write, which leaves it time again. One that has time waits for nothing.
 async fn write_dirty(worker: Rc<Worker>) {
     let _running = Running(Rc::clone(&worker), |worker| &worker.writing);
+    let mut load = Load::new();
     loop {
         std::future::poll_fn(|cx| {
             if worker.dirty.borrow().is_empty() {
@@ -257,6 +262,10 @@ async fn write_dirty(worker: Rc<Worker>) {
         .await;
         // Everything that can run runs first, and pushes what it has to.
         tokio::task::yield_now().await;
+        if load.is_crowded() {
+            tokio::time::sleep_until((load.paced + limits::CROWDED_PACE).into()).await;
+            load.paced = Instant::now();
+        }
         let mut dirty = worker.dirty.take();
         dirty.drain(..).for_each(|line| line.flush_dirty());
         if dirty.capacity() <= limits::DIRTY_KEPT {
@@ -269,11 +278,85 @@ async fn write_dirty(worker: Rc<Worker>) {
     }
 }
 
+/// How much of its time this thread works.
+struct Load {
+    since: Instant,
+    busy: Duration,
+    crowded: bool,
+    /// When connections were written last, if it is crowded.
+    paced: Instant,
+}
+
+impl Load {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            since: now,
+            busy: busy_time(),
+            crowded: false,
+            paced: now,
+        }
+    }
+
+    /// Whether it has hardly any time left, as of the last time this was looked at, which is not long ago.
+    fn is_crowded(&mut self) -> bool {
+        let passed = self.since.elapsed();
+        if passed >= limits::LOAD_WINDOW {
+            let busy = busy_time();
+            let share = (busy - self.busy).div_duration_f64(passed);
+            self.crowded = is_crowded(self.crowded, share);
+            (self.since, self.busy) = (self.since + passed, busy);
+        }
+        self.crowded
+    }
+}
+
+/// Whether a thread that works so much of its time is crowded; `was`: whether it has been.
+fn is_crowded(was: bool, share: f64) -> bool {
+    let least = if was {
+        limits::CROWDED_UNTIL
+    } else {
+        limits::CROWDED_FROM
+    };
+    share >= least
+}
+
+/// How long this thread's event loop has worked so far, the only worker of its runtime.
+fn busy_time() -> Duration {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    metrics.worker_total_busy_duration(0)
+}
+
 async fn tick(worker: Rc<Worker>) {
     let _running = Running(Rc::clone(&worker), |worker| &worker.ticking);
     while !worker.lines.borrow().is_empty() {
         tokio::time::sleep(limits::TICK).await;
         let now = worker.look();
         worker.lines.borrow().iter().for_each(|line| line.tick(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pacing_saves_does_not_end_it() {
+        assert!(!is_crowded(false, 0.85));
+        assert!(is_crowded(false, 0.95));
+        assert!(is_crowded(true, 0.85));
+        assert!(!is_crowded(true, 0.75));
+    }
+
+    #[actix::test]
+    async fn a_thread_is_crowded_while_it_works_and_no_more_when_it_rests() {
+        let mut load = Load::new();
+        while load.since.elapsed() < 2 * limits::LOAD_WINDOW {
+            std::thread::sleep(Duration::from_millis(1));
+            tokio::task::yield_now().await;
+        }
+        assert!(load.is_crowded());
+        tokio::time::sleep(2 * limits::LOAD_WINDOW).await;
+        assert!(!load.is_crowded());
     }
 }
