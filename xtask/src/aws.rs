@@ -67,23 +67,67 @@ impl Server {
     }
 }
 
+/// The servers that stand for AWS's services.
+struct Services {
+    sqs: Server,
+    db: Server,
+    sts: Server,
+    kinesis: Server,
+}
+
+impl Services {
+    fn start(env: &Env) -> Result<Self> {
+        Ok(Self {
+            sqs: elasticmq(env)?,
+            db: dynamodb(env)?,
+            sts: moto(env)?,
+            kinesis: kinesis(env)?,
+        })
+    }
+
+    /// What tells programs where they are.
+    fn variables(&self) -> [(&'static str, String); 7] {
+        [
+            ("FANFARE_TEST_SQS", self.sqs.url()),
+            ("FANFARE_TEST_DYNAMODB", self.db.url()),
+            ("FANFARE_TEST_STS", self.sts.url()),
+            ("FANFARE_TEST_KINESIS", self.kinesis.url()),
+            // None of these servers looks at them, but no client calls without any.
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ]
+    }
+
+    /// What they are, with their versions.
+    fn names(&self) -> String {
+        let all = [&self.sqs, &self.db, &self.sts, &self.kinesis];
+        all.map(|server| server.name.as_str()).join(", ")
+    }
+}
+
+/// Prints how fast a release build is on these servers.
+pub fn speed(env: &Env) -> Result<bool> {
+    let build = ["build", "--locked", "--release", "--bin", "fanfare"];
+    tools::run(env, &mut tools::cargo(env, &build))?;
+    let services = Services::start(env)?;
+    println!("On {}.", services.names());
+    let python = tools::python(env, "py", Path::new("tests/python/requirements.txt"))?;
+    let mut speed = Command::new(python);
+    speed
+        .arg("tests/aws/speed.py")
+        .current_dir(&env.root)
+        .env("FANFARE_BIN", env.target.join("release/fanfare"))
+        .envs(services.variables());
+    tools::run(env, &mut speed)?;
+    Ok(true)
+}
+
 /// Runs the step.
 pub fn run(env: &Env) -> Result<String> {
-    let sqs = elasticmq(env)?;
-    let db = dynamodb(env)?;
-    let sts = moto(env)?;
+    let services = Services::start(env)?;
     let (mosquitto, nats) = (tools::mosquitto(env)?, tools::nats(env)?);
-    let kinesis = kinesis(env)?;
-    let variables = [
-        ("FANFARE_TEST_SQS", sqs.url()),
-        ("FANFARE_TEST_DYNAMODB", db.url()),
-        ("FANFARE_TEST_STS", sts.url()),
-        ("FANFARE_TEST_KINESIS", kinesis.url()),
-        // None of these servers looks at them, but no client calls without any.
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-    ];
+    let variables = services.variables();
     let contract = [
         "test",
         "--locked",
@@ -119,10 +163,9 @@ pub fn run(env: &Env) -> Result<String> {
         version(&mosquitto, "-h", "mosquitto version ")?,
         version(&nats, "--version", "nats-server: v")?,
     ];
-    let names = [&sqs, &db, &sts, &kinesis].map(|server| server.name.as_str());
     Ok(format!(
         "on {}, Mosquitto {} and NATS {}",
-        names.join(", "),
+        services.names(),
         brokers[0],
         brokers[1]
     ))

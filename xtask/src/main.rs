@@ -19,6 +19,7 @@ cargo xtask test [OPTIONS]   run the steps below, cheapest first; the last line 
     --list                   name the steps and end
     --only STEP              run this step; repeat for several
     --fail-fast              end at the first failure instead of running every step
+cargo xtask speed            how fast the `aws` backend is on local servers, and what calls it makes
 cargo xtask tidy             check the structure of the source (also the first step of `test`)
 
 Exit code: 0 all passed, 1 something failed, 2 the command line is wrong.";
@@ -29,6 +30,7 @@ enum Command {
     Help,
     List,
     Test { only: Vec<String>, fail_fast: bool },
+    Speed,
     Tidy,
 }
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
             run::list(steps::ALL);
             Ok(true)
         }
+        Command::Speed => aws::speed(&Env::find()),
         Command::Tidy => tidy::run(&Env::find()).map(|summary| {
             println!("tidy: {summary}");
             true
@@ -67,6 +70,7 @@ fn parse(arguments: &[String]) -> Result<Command> {
     let mut arguments = arguments.iter().map(String::as_str);
     let command = match arguments.next() {
         None | Some("help" | "--help" | "-h") => Command::Help,
+        Some("speed") => Command::Speed,
         Some("tidy") => Command::Tidy,
         Some("test") => return parse_test(arguments),
         Some(other) => bail!("unknown command `{other}`"),
@@ -120,6 +124,7 @@ mod tests {
         check("", Some(Command::Help));
         check("tidy", Some(Command::Tidy));
         check("tidy now", None);
+        check("speed", Some(Command::Speed));
         check("test", test(&[], false));
         check("test --fail-fast", test(&[], true));
         check("test --list", Some(Command::List));
