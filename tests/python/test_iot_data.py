@@ -202,15 +202,17 @@ def gone(operator, client):
 def test_a_connection_is_shown(relay, operator, version):
     before = time.time() * 1000
     client = fresh_name("c é")
-    with Peer(relay.url, credentials=OPERATOR, version=version, client_id=client, keepalive=45):
+    with Peer(relay.url, credentials=OPERATOR, version=version, client_id=client, keepalive=45) as peer:
         found = operator.get_connection(clientId=client)
         after = time.time() * 1000
         assert (found["clientId"], found["connected"], found["cleanSession"]) == (client, True, True)
         assert (found["keepAliveDuration"], found["sessionExpiry"]) == (45, 0)
         assert before - 1 <= found["connectedSince"] <= after
-        assert not {"sourceIp", "disconnectedSince", "disconnectReason"} & set(found)
+        assert not {"sourceIp", "targetIp", "disconnectedSince", "disconnectReason"} & set(found)
         socket = operator.get_connection(clientId=client, includeSocketInformation=True)
-        assert socket["sourceIp"] == "127.0.0.1" and socket["sourcePort"] > 0
+        own, server = peer.addresses()
+        assert (socket["sourceIp"], socket["sourcePort"]) == own
+        assert (socket["targetIp"], socket["targetPort"]) == server
     # Without a session nothing is left of it.
     eventually(lambda: refusal(operator.get_connection, clientId=client) == "ResourceNotFoundException")
 

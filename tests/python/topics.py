@@ -235,6 +235,13 @@ class Peer:
         self._wait(lambda: self.gone is not None, within)
         return self.gone
 
+    def addresses(self):
+        """Both ends of the connection, as this side sees them: its own, the server's."""
+        stream = self.client.socket()
+        # paho wraps the socket of a WebSocket.
+        stream = getattr(stream, "_socket", stream)
+        return stream.getsockname(), stream.getpeername()
+
     def drop(self):
         """Loses the connection without a goodbye."""
         self.client.loop_stop()

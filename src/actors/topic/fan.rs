@@ -88,6 +88,8 @@ impl Receipt {
 pub struct About {
     /// The other side's address.
     pub peer: Option<SocketAddr>,
+    /// The address of this side that the client connected to.
+    pub local: Option<SocketAddr>,
     /// Keep Alive as the client asked for it, in seconds.
     pub keep_alive_s: u16,
     /// Since when it is connected.

@@ -230,6 +230,7 @@ impl Link for Recorder {
     fn about(&self) -> Option<About> {
         self.attached.borrow().as_ref().map(|_| About {
             peer: Some(([10, 0, 0, 1], 4711).into()),
+            local: Some(([10, 0, 0, 2], 1883).into()),
             keep_alive_s: 60,
             since: Timestamp::from_millis(7),
         })

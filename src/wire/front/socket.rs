@@ -48,9 +48,18 @@ impl From<TlsStream<TcpStream>> for Socket {
 impl Socket {
     /// Who is at the other end, as the system says; `None` if it has gone.
     pub fn peer(&self) -> Option<SocketAddr> {
+        self.tcp(TcpStream::peer_addr)
+    }
+
+    /// The address that the other end connected to; `None` if the connection is closed.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.tcp(TcpStream::local_addr)
+    }
+
+    fn tcp<T>(&self, ask: impl FnOnce(&TcpStream) -> io::Result<T>) -> Option<T> {
         match &*self.0.borrow() {
-            Stream::Tcp(tcp) => tcp.peer_addr().ok(),
-            Stream::Tls(tls) => tls.get_ref().0.peer_addr().ok(),
+            Stream::Tcp(tcp) => ask(tcp).ok(),
+            Stream::Tls(tls) => ask(tls.get_ref().0).ok(),
             Stream::Closed => None,
         }
     }

@@ -232,6 +232,11 @@ impl Outbox {
         self.0.peer.map(SocketAddr::from)
     }
 
+    /// The address that the client connected to. It is asked for seldom, so it is not kept.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.0.socket.local()
+    }
+
     /// Adds a WebSocket control frame, which goes before the data that waits.
     pub(super) fn push_control(&self, frame: &[u8]) {
         if self.is_open() {

@@ -1,4 +1,7 @@
 //! `GetConnection`: `GET /connections/{clientId}`. A client that is not connected is known as long as it has a session.
+//! `thingName` and `vpcEndpointId` are never told: there are no things here and no VPCs.
+
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
@@ -23,9 +26,9 @@ pub(super) async fn call(state: &DataState, call: &Call) -> Result<Value, Refuse
     if let Some(connection) = &found.connection {
         answer["keepAliveDuration"] = connection.keep_alive_s.into();
         answer["connectedSince"] = connection.since.millis().into();
-        if let Some(peer) = connection.peer.filter(|_| with_socket) {
-            answer["sourceIp"] = peer.ip().to_string().into();
-            answer["sourcePort"] = peer.port().into();
+        if with_socket {
+            tell_end(&mut answer, "source", connection.peer);
+            tell_end(&mut answer, "target", connection.local);
         }
     } else if let Some(since) = found.disconnected {
         answer["disconnectedSince"] = since.millis().into();
@@ -34,4 +37,13 @@ pub(super) async fn call(state: &DataState, call: &Call) -> Result<Value, Refuse
         answer["disconnectReason"] = reason.into();
     }
     Ok(answer)
+}
+
+/// One end of the connection.
+fn tell_end(answer: &mut Value, end: &str, address: Option<SocketAddr>) {
+    if let Some(address) = address {
+        // A socket for both kinds of addresses writes those of IPv4 as IPv6's.
+        answer[format!("{end}Ip")] = address.ip().to_canonical().to_string().into();
+        answer[format!("{end}Port")] = address.port().into();
+    }
 }

@@ -396,9 +396,9 @@ impl topic::Link for Link {
     }
 
     fn about(&self) -> Option<About> {
-        let peer = self.outbox.peer();
         self.open(|open| About {
-            peer,
+            peer: self.outbox.peer(),
+            local: self.outbox.local(),
             keep_alive_s: open.keep_alive_s,
             since: open.since,
         })
