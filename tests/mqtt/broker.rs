@@ -1,8 +1,12 @@
 //! Servers to speak with.
 
+use std::env;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use fanfare::wire::mqtt::codec::{Connect, Version};
 use tempfile::TempDir;
@@ -148,7 +152,7 @@ impl Broker {
             if self.metric(words) >= least {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         panic!("{words:?} is {}", self.metric(words));
     }
@@ -157,6 +161,51 @@ impl Broker {
 /// A server that lets everybody do everything, for all tests that need nothing else. Client ids and topics must be the
 /// test's own.
 pub fn open() -> &'static Broker {
-    static OPEN: OnceLock<Broker> = OnceLock::new();
-    OPEN.get_or_init(|| Setup::new().start())
+    static OPEN: OnceLock<(Broker, Child)> = OnceLock::new();
+    let (broker, _guard) = OPEN.get_or_init(|| {
+        let broker = Setup::new().start();
+        let guard = guard(&broker);
+        (broker, guard)
+    });
+    broker
+}
+
+/// What is static is never dropped, so somebody else ends that server and removes its data: a process that reads from this
+/// one until this one is gone, however it went.
+fn guard(broker: &Broker) -> Child {
+    Command::new("sh")
+        .args(["-c", "read -r _; kill -KILL \"$0\"; rm -r \"$1\""])
+        .arg(broker.server.id().to_string())
+        .arg(broker.data.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn the_shared_server_ends_with_the_tests() {
+    const INNER: &str = "FANFARE_TEST_SHARED_SERVER";
+    if env::var_os(INNER).is_some() {
+        println!(" {} {}", open().mqtt(), open().data.path().display());
+        return;
+    }
+    let this = "broker::the_shared_server_ends_with_the_tests";
+    let mut tests = Command::new(env::current_exe().unwrap());
+    let output = tests.args(["--exact", this, "--nocapture"]).env(INNER, "1");
+    let output = String::from_utf8(output.output().unwrap().stdout).unwrap();
+    let mut words = output.split_whitespace();
+    let address = words.find_map(|word| word.parse::<SocketAddr>().ok());
+    let (address, data) = (address.unwrap(), Path::new(words.next().unwrap()));
+    for _ in 0..100 {
+        if TcpStream::connect(address).is_err() && !data.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!(
+        "a server is left at {address}, or its data at {}",
+        data.display()
+    );
 }

@@ -147,6 +147,12 @@ impl Server {
         lock(&self.output).clone()
     }
 
+    /// Its process id.
+    #[allow(dead_code, reason = "not every test of the server asks")]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its resident memory, in KiB.
     #[allow(dead_code, reason = "not every test of the server asks")]
     pub fn resident_kib(&self) -> u64 {
