@@ -198,7 +198,7 @@ impl App {
         self.traffic.close();
         let until = tokio::time::Instant::now() + self.patience;
         self.server.pause().await;
-        self.sockets.shut();
+        self.sockets.shut().await;
         self.running.say_goodbye().await;
         // No worker ends before the last request has: the queue that it asks may have its actor on any of them.
         let _ = tokio::time::timeout_at(until, self.traffic.ended()).await;

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Settings, StartError};
 use crate::wire::front::{Certificate, CertificateFiles, Listener};
@@ -36,13 +37,19 @@ pub(super) struct Listening {
     pub(super) sockets: Sockets,
 }
 
+/// How long the server's accepting thread may take to pause. Who connects meanwhile is not refused, but cut off after it.
+const PAUSING: Duration = Duration::from_millis(20);
+
 /// The listening sockets, beside the server that accepts on them: a server that has paused leaves them open, and whoever
 /// connects then would wait for nothing.
 pub(super) struct Sockets(Vec<TcpListener>);
 
 impl Sockets {
-    /// From now on connections are refused.
-    pub(super) fn shut(&self) {
+    /// From now on connections are refused. The server must have paused.
+    pub(super) async fn shut(&self) {
+        // It says that it has before its accepting thread knows. A socket that is shut while that still accepts is a failure
+        // to it, which it logs as one.
+        tokio::time::sleep(PAUSING).await;
         for socket in &self.0 {
             if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Both) {
                 tracing::debug!(%error, "a listener stays open until the end");
@@ -99,12 +106,12 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_shut_socket_refuses() {
+    #[actix::test]
+    async fn a_shut_socket_refuses() {
         let mut sockets = Sockets(Vec::new());
         let (_open_still, address) = sockets.bind(([127, 0, 0, 1], 0).into()).unwrap();
         assert!(TcpStream::connect(address).is_ok());
-        sockets.shut();
+        sockets.shut().await;
         assert!(TcpStream::connect(address).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Cases: a second process on the same folder, and the drain on SIGTERM.
+//! Cases: a second process on the same folder, and the end on SIGTERM.
 
 use std::time::Duration;
 
@@ -35,6 +35,19 @@ fn a_second_process_on_the_same_folder_is_refused() {
     });
     server.kill();
     Launch::on(&data).start();
+}
+
+#[test]
+fn an_end_is_nothing_to_be_alarmed_at() {
+    let folder = tempdir().unwrap();
+    let launch = Launch::on(&folder.path().join("data"));
+    for _ in 0..5 {
+        let ended = launch.start().terminate(Duration::from_secs(25));
+        assert!(ended.status.success(), "{ended:?}");
+        for word in ["ERROR", "WARN"] {
+            assert!(!ended.stderr.contains(word), "{}", ended.stderr);
+        }
+    }
 }
 
 /// A long poll on a queue in which nothing ever arrives.
