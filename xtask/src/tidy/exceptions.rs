@@ -13,8 +13,4 @@ pub struct Exception {
 }
 
 /// Every exception.
-pub const ALL: &[Exception] = &[Exception {
-    rule: "file-size",
-    path: "src/config/limits.rs",
-    reason: "every bound stands in this one file, so that whoever asks for one looks in one place",
-}];
+pub const ALL: &[Exception] = &[];

@@ -4,7 +4,7 @@ use super::sizes::is_test;
 use super::source;
 use super::{File, Problem};
 
-/// Where the limits are.
+/// Where the limits are, together with the folder beside it.
 const LIMITS: &str = "src/config/limits.rs";
 
 /// Limits, and settings that bound something, which their test reaches without naming them: mostly because it works with a
@@ -176,56 +176,63 @@ const UNREACHED: &[(&str, &str)] = &[
 
 /// Reports limits that neither a test names nor [`REACHED`] lists, and rows of that which lead nowhere.
 pub fn check(files: &[File]) -> Vec<Problem> {
-    let Some(limits) = files.iter().find(|file| file.path == LIMITS) else {
+    let (limits, others): (Vec<&File>, Vec<&File>) =
+        files.iter().partition(|file| has_limits(&file.path));
+    if limits.is_empty() {
         return Vec::new();
-    };
-    let of_tests = |file: &File| match file.path.rsplit_once('.')?.1 {
-        "rs" if file.path != LIMITS => Some(test_code(files, file)),
+    }
+    let of_tests = |file: &&File| match file.path.rsplit_once('.')?.1 {
+        "rs" => Some(test_code(files, file)),
         "py" => Some(file.text.clone()),
         _ => None,
     };
-    let tests: Vec<String> = files.iter().filter_map(of_tests).collect();
-    let code = source::code(&limits.text);
-    let constants = constants(&code);
-    check_against(limits, &constants, &tests, REACHED)
+    let tests: Vec<String> = others.iter().filter_map(of_tests).collect();
+    check_against(&limits, &tests, REACHED)
 }
 
-fn check_against(
-    limits: &File,
-    constants: &[(usize, &str)],
-    tests: &[String],
-    reached: &[(&str, &str)],
-) -> Vec<Problem> {
-    let problem = |line, what| Problem {
+fn has_limits(path: &str) -> bool {
+    let below = path.strip_prefix(LIMITS.trim_end_matches(".rs"));
+    below.is_some_and(|below| below == ".rs" || below.starts_with('/'))
+}
+
+fn check_against(limits: &[&File], tests: &[String], reached: &[(&str, &str)]) -> Vec<Problem> {
+    let problem = |path: &str, line, what| Problem {
         rule: "limit-test",
-        path: LIMITS.to_owned(),
+        path: path.to_owned(),
         line,
         what,
     };
+    let codes = limits.iter().map(|file| source::code(&file.text));
+    let codes: Vec<String> = codes.collect();
     let mut problems = Vec::new();
-    for (line, name) in constants {
-        let is_row = |(limit, _): &(&str, &str)| limit == name;
-        let listed = reached.iter().any(is_row) || UNREACHED.iter().any(is_row);
-        if !listed && !tests.iter().any(|test| has_word(test, name)) {
-            let what =
-                format!("no test names `{name}`: add one that reaches it, or a row in REACHED");
-            problems.push(problem(*line, what));
+    for (file, code) in limits.iter().zip(&codes) {
+        for (line, name) in constants(code) {
+            let is_row = |(limit, _): &(&str, &str)| *limit == name;
+            let listed = reached.iter().any(is_row) || UNREACHED.iter().any(is_row);
+            if !listed && !tests.iter().any(|test| has_word(test, name)) {
+                let what =
+                    format!("no test names `{name}`: add one that reaches it, or a row in REACHED");
+                problems.push(problem(&file.path, line, what));
+            }
         }
     }
+    let all: Vec<&str> = codes
+        .iter()
+        .flat_map(|code| constants(code))
+        .map(|(_, name)| name)
+        .collect();
     for (limit, test) in reached {
-        let there = constants.iter().any(|(_, name)| name == limit)
-            || limits.text.contains(&format!("(\"{limit}\","));
+        let setting = format!("(\"{limit}\",");
+        let there = all.contains(limit) || limits.iter().any(|file| file.text.contains(&setting));
         if !there {
-            problems.push(problem(
-                0,
-                format!("REACHED lists `{limit}`, which is no limit"),
-            ));
+            let what = format!("REACHED lists `{limit}`, which is no limit");
+            problems.push(problem(LIMITS, 0, what));
         }
         let ways = [format!("fn {test}("), format!("def {test}(")];
         let is_in = |code: &String| ways.iter().any(|way| code.contains(way));
         if !tests.iter().any(is_in) {
             let what = format!("REACHED names the test `{test}`, which does not exist");
-            problems.push(problem(0, what));
+            problems.push(problem(LIMITS, 0, what));
         }
     }
     problems
@@ -272,9 +279,8 @@ mod tests {
     /// What is wrong with these limits, if this is the only other file.
     fn check(limits: &str, path: &str, text: &str, reached: &[(&str, &str)]) -> Vec<String> {
         let files = [file(LIMITS, limits), file(path, text)];
-        let code = source::code(limits);
         let tests = [test_code(&files, &files[1])];
-        let problems = check_against(&files[0], &constants(&code), &tests, reached);
+        let problems = check_against(&[&files[0]], &tests, reached);
         problems.into_iter().map(|problem| problem.what).collect()
     }
 
@@ -295,6 +301,25 @@ mod tests {
         assert_eq!(check(limits, "src/a.rs", &longer, &[]).len(), 1);
         let listed = [("LEAST", "reaches")];
         assert!(check(limits, "src/a.rs", &longer, &listed).is_empty());
+    }
+
+    #[test]
+    fn limits_are_in_one_file_and_the_folder_beside_it() {
+        for (path, expect) in [
+            ("src/config/limits.rs", true),
+            ("src/config/limits/mqtt.rs", true),
+            ("src/config/limitsof.rs", false),
+            ("src/app/tests/limits.rs", false),
+        ] {
+            assert_eq!(has_limits(path), expect, "{path}");
+        }
+        let parts = [
+            file(LIMITS, "pub const MOST: usize = 1;\n"),
+            file("src/config/limits/a.rs", "\npub const LEAST: usize = 1;\n"),
+        ];
+        let problems = check_against(&[&parts[0], &parts[1]], &["MOST".into()], &[]);
+        let found = problems.iter().map(|p| (p.path.as_str(), p.line));
+        assert_eq!(found.collect::<Vec<_>>(), [("src/config/limits/a.rs", 2)]);
     }
 
     #[test]

@@ -1,0 +1,27 @@
+//! What the `aws` backend asks of its services.
+
+/// Messages of one `SendMessageBatch` (SQS's own); more wait for the next, as do those beyond its 1 MiB.
+pub const SEND_BATCH: usize = 10;
+/// Rows of one `BatchWriteItem` (DynamoDB's own); more wait for the next.
+pub const WRITE_BATCH: usize = 25;
+/// Bytes of one `BatchWriteItem` as we count them: DynamoDB's limit is 16 MiB of what is sent.
+pub const WRITE_BATCH_BYTES: usize = 4 << 20;
+/// Bytes of a message that history keeps (DynamoDB's 400 KB a row, less what we add). Beyond it 413.
+pub const HISTORY_TEXT_BYTES: usize = 390_000;
+/// Sessions whose envelope counters this node has on lease, about 500 bytes each. Beyond it those of sessions that
+/// nothing is sent to at the moment are given up, which costs them a write when something is.
+pub const LEASED_SESSIONS: usize = 100_000;
+/// Sessions among which owners of queues are looked for, about 16 bytes each. With more, queues that lost their session stay, and
+/// a warning says so.
+pub const QUEUE_OWNERS: usize = 10_000_000;
+/// How often a change is tried anew when another node changed the same session first. Beyond it 429.
+pub const CHANGE_TRIES: usize = 10;
+/// Messages of a group whose sessions are looked up together; of more, a part at a time.
+pub const RELAY_GROUP: usize = 500;
+/// Records of one read of a shard; more wait for the next.
+pub const READ_RECORDS: i32 = 1000;
+/// Bytes of one read of a shard (Kinesis's own).
+pub const READ_BYTES: u64 = 10 << 20;
+/// How often a record is tried that is refused for good, in which nothing may be wrong with the record. Then it is
+/// given up, so that its shard goes on.
+pub const RECORD_TRIES: usize = 8;
