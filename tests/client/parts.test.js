@@ -92,14 +92,16 @@ test("no more is under way than the server takes at a time", async () => {
   connection.close();
 });
 
-/** A room on a link to nobody: what it `asked` for, what it `heard`, and ways to tell it something. */
+/** A room on a link to nobody: what it `asked` for, `published` and `heard`, and ways to tell it something. */
 function quietRoom(options) {
   const asked = [];
+  const published = [];
   const link = {
     clientId: "me",
     transport: "mqtt",
     state: { name: "open" },
     serverTime: () => 0,
+    publish: async (topic, payload) => void published.push([topic, new TextDecoder().decode(payload)]),
     subscribe: async (...subscription) => void asked.push(subscription),
     unsubscribe: async (filter) => void asked.push(filter),
   };
@@ -110,10 +112,13 @@ function quietRoom(options) {
   return {
     room,
     asked,
+    published,
     heard,
     answer: (told) => room.take("recovery", "", { payload: bytes({ epoch: "e", ...told }), retain: false, user: [] }),
     said: (offset, epoch = "e") => room.take("said", "", { payload: bytes(1), retain: false, user: [["epoch", epoch], ["offset", `${offset}`]] }),
     there: (told) => room.take("presence", "", { payload: bytes(told), retain: false, user: [] }),
+    event: (name, member, data) => room.take("event", name, { payload: bytes(data), retain: false, user: [["member", member]] }),
+    state: (key, member, data) => room.take("state", key, { payload: bytes(data), retain: false, user: [["member", member]] }),
   };
 }
 
@@ -157,6 +162,93 @@ test("a list of members of which a change is missing is asked for anew", async (
   assert.deepEqual([...room.members.keys()], ["a", "b", "c"], "what follows a gap says nothing by itself");
   there({ type: "snapshot", version: 10, count: 2, members: [member("b"), member("d")], more: false });
   assert.deepEqual([...room.members.keys()].sort(), ["b", "d"]);
+});
+
+test("who comes, changes and goes is told in the order of the changes; after a loss, what is different from before", async () => {
+  const { room, there, event, state } = quietRoom({ history: false, state: true });
+  room.release();
+  const told = [];
+  for (const name of ["join", "update", "leave", "typing", "state", "count"]) {
+    room.on(name, (detail) => told.push([name, detail.id ?? detail.member ?? detail, detail.reason ?? detail.typing].filter((part) => part !== undefined)));
+  }
+  const heard = () => told.splice(0);
+  const member = (id, data = null) => ({ id, data, since: 1 });
+  there({ type: "snapshot", version: 1, count: 2, members: [member("a"), member("b")], more: false });
+  assert.deepEqual(heard(), [["join", "a"], ["join", "b"], ["count", 2]]);
+  event("typing", "a", true);
+  state("pos", "a", 1);
+  assert.deepEqual(heard(), [["typing", "a", true], ["state", "a"]]);
+  const changes = [{ type: "join", ...member("c") }, { type: "update", ...member("b", 1) }, { type: "leave", id: "a", reason: "removed" }];
+  there({ type: "changes", version: 2, count: 2, changes });
+  assert.deepEqual(heard(), [["join", "c"], ["update", "b"], ["typing", "a", false], ["leave", "a", "removed"], ["count", 2]]);
+  assert.equal(room.states.has("a"), false, "who leaves takes its values along");
+  // After a reconnect: c is as before, b is another, a is back, and d has come.
+  there({ type: "snapshot", version: 9, count: 4, members: [member("a"), member("b", 2), member("c"), member("d")], more: false });
+  assert.deepEqual(heard(), [["join", "a"], ["update", "b"], ["join", "d"], ["count", 4]]);
+  there({ type: "snapshot", version: 12, count: 1, members: [member("d")], more: false });
+  assert.deepEqual(heard(), [["leave", "b", "lost"], ["leave", "c", "lost"], ["leave", "a", "lost"], ["count", 1]]);
+  // A crowd is only a number, and its list is a new one when it has gone.
+  there({ type: "counts", version: 13, count: 500 });
+  assert.deepEqual([heard(), room.members.size], [[["count", 500]], 0]);
+  there({ type: "snapshot", version: 14, count: 1, members: [member("d")], more: false });
+  assert.deepEqual(heard(), [["join", "d"], ["count", 1]]);
+});
+
+test("a member says that it types once in three seconds, however fast it types, and who falls silent types no more", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_800_000_000_000 });
+  const { room, published, event } = quietRoom({ history: false });
+  room.release();
+  const typing = [];
+  room.on("typing", (told) => typing.push([told.member, told.typing]));
+  const said = () => published.splice(0).map(([topic, payload]) => [topic.split("/")[2], payload]);
+  for (let ms = 0; ms < 6000; ms += 50) {
+    room.typing(true);
+    t.mock.timers.tick(50);
+  }
+  assert.deepEqual(said(), [["typing", "true"], ["typing", "true"]]);
+  room.typing(false);
+  room.typing(false);
+  assert.deepEqual(said(), [["typing", "false"]], "that it is over is said at once, and once");
+  room.typing(true);
+  await room.publish("there");
+  assert.deepEqual(said().map(([, payload]) => payload), ["true", "false", '"there"']);
+  // Others: each for itself.
+  event("typing", "a", true);
+  t.mock.timers.tick(3000);
+  event("typing", "b", true);
+  event("typing", "a", true);
+  t.mock.timers.tick(4999);
+  assert.deepEqual(typing.splice(0), [["a", true], ["b", true], ["a", true]]);
+  t.mock.timers.tick(1);
+  assert.deepEqual(typing.sort(), [["a", false], ["b", false]]);
+});
+
+test("a recovery that is not answered is over in time; one that finds the server busy is asked for again", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { room, asked, heard, answer, said } = quietRoom({ members: false, history: 3 });
+  const entered = room.enter();
+  await null;
+  t.mock.timers.tick(4999);
+  assert.equal(room.recovery, undefined);
+  t.mock.timers.tick(1);
+  assert.deepEqual(await entered, { recovered: false, reason: "no-answer", missed: 0, replayed: 0 });
+  room.release();
+  // What comes live counts nevertheless.
+  said(7);
+  assert.deepEqual([heard, room.position], [[7], { epoch: "e", offset: 7 }]);
+  said(9);
+  answer({ recovered: false, reason: "busy", replayed: 0, epoch: "", offset: 0 });
+  assert.equal(asked.length, 2);
+  t.mock.timers.tick(999);
+  assert.equal(asked.length, 2);
+  t.mock.timers.tick(1);
+  assert.equal(asked.length, 3);
+  await null;
+  // Another epoch: the newest come, under numbers of their own.
+  answer({ recovered: false, reason: "epoch", replayed: 2, epoch: "f", offset: 4 });
+  for (const offset of [3, 4, 5]) said(offset, "f");
+  assert.deepEqual([heard, room.position], [[7, 3, 4, 5], { epoch: "f", offset: 5 }]);
+  await room.leave();
 });
 
 test("waits are chance, between half a second and a bound that doubles to 20 s", () => {

@@ -51,6 +51,7 @@ pub fn policy(statements: &[String]) -> String {
 /// The text of a configuration file.
 pub struct Setup {
     anonymous: String,
+    store: String,
     mqtt: String,
     accounts: Vec<(String, String)>,
     rooms: String,
@@ -60,6 +61,7 @@ impl Setup {
     pub fn new() -> Self {
         Self {
             anonymous: EVERYTHING.to_owned(),
+            store: String::new(),
             mqtt: String::new(),
             accounts: Vec::new(),
             rooms: String::new(),
@@ -69,6 +71,12 @@ impl Setup {
     /// What clients without credentials may do.
     pub fn anonymous(mut self, policy: &str) -> Self {
         policy.clone_into(&mut self.anonymous);
+        self
+    }
+
+    /// A setting of `[store]`.
+    pub fn store(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        writeln!(self.store, "{key} = {value}").unwrap();
         self
     }
 
@@ -92,8 +100,8 @@ impl Setup {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "[http]\nworkers = 2\n[mqtt]\n{}[guests]\nanonymous_policy = '''{}'''\n",
-            self.mqtt, self.anonymous
+            "[http]\nworkers = 2\n[store]\n{}[mqtt]\n{}[guests]\nanonymous_policy = '''{}'''\n",
+            self.store, self.mqtt, self.anonymous
         );
         for (username, policy) in &self.accounts {
             write!(

@@ -67,6 +67,16 @@ fn recover(client: &mut Client, room: &str, user: &[(&str, &str)]) -> (Value, Ve
     (answer, (0..replayed).map(|_| client.take()).collect())
 }
 
+/// Asks for a page of history.
+fn page(client: &mut Client, room: &str, asked: &Value) -> Value {
+    client.send(Packet::Publish(publish(
+        &format!("$room/history/{room}"),
+        &asked.to_string(),
+        Q0,
+    )));
+    json_of(&client.publish_in())
+}
+
 #[test]
 fn what_was_missed_comes_before_what_is_live() {
     let broker = broker::open();
@@ -125,6 +135,87 @@ fn what_has_expired_is_not_recovered_and_that_is_said() {
         let replayed: Vec<_> = replayed.iter().map(text).collect();
         assert_eq!(replayed, expected);
     }
+}
+
+#[test]
+fn what_is_recovered_ends_where_history_was_cut() {
+    let broker = Setup::new().room("chat/#", "history_messages = 3").start();
+    let mut ada = broker.client(V5, "ada");
+    for number in 1..=5 {
+        ada.publish("chat/cut", &number.to_string(), Q1);
+    }
+    let (answer, newest) = recover(&mut ada, "chat/cut", &[("history-last", "1000")]);
+    let newest: Vec<_> = newest.iter().map(text).collect();
+    assert_eq!(newest, ["3", "4", "5"]);
+    let epoch = answer["epoch"].as_str().unwrap();
+    for (since, reason, expected) in [
+        ("1", json!("too-old"), &["5"][..]),
+        ("2", Value::Null, &["3", "4", "5"][..]),
+        ("5", Value::Null, &[][..]),
+        ("6", json!("ahead"), &["5"][..]),
+    ] {
+        let asked = [
+            ("since-epoch", epoch),
+            ("since-offset", since),
+            ("history-last", "1"),
+        ];
+        let (answer, replayed) = recover(&mut ada, "chat/cut", &asked);
+        assert_eq!(answer["reason"], reason, "since {since}");
+        let replayed: Vec<_> = replayed.iter().map(text).collect();
+        assert_eq!(replayed, expected, "since {since}");
+    }
+    let page = page(&mut ada, "chat/cut", &json!({"before": 4}));
+    assert_eq!((&page["first"], &page["offset"]), (&json!(3), &json!(5)));
+    assert_eq!(page["messages"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_history_that_was_forgotten_begins_anew_and_whoever_knew_it_is_told() {
+    let broker = Setup::new()
+        .store("sweep_interval", 1)
+        .room("chat/#", "history_seconds = 1")
+        .start();
+    let (mut ada, mut writer) = (broker.client(V5, "ada"), broker.client(V5, "writer"));
+    ada.subscribe("chat/gap", Q1);
+    let said = |writer: &mut Client, ada: &mut Client, payload: &str| {
+        writer.publish("chat/gap", payload, Q1);
+        let got = ada.take();
+        assert_eq!(text(&got), payload);
+        place(&got)
+    };
+    let (old, _) = said(&mut writer, &mut ada, "a");
+    assert_eq!(said(&mut writer, &mut ada, "b"), (old.clone(), 2));
+    let until = Instant::now() + Duration::from_secs(20);
+    while page(&mut writer, "chat/gap", &json!({}))["epoch"] != "" {
+        assert!(Instant::now() < until, "the history is not forgotten");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let since = [
+        ("since-epoch", old.as_str()),
+        ("since-offset", "2"),
+        ("history-last", "9"),
+    ];
+    let mut back = broker.client(V5, "back");
+    let (answer, replayed) = recover(&mut back, "chat/gap", &since);
+    let expected =
+        json!({"recovered": false, "reason": "epoch", "replayed": 0, "epoch": "", "offset": 0});
+    assert_eq!((answer, replayed), (expected, Vec::new()));
+    // The same numbers as before are not the same messages.
+    let (new, first) = said(&mut writer, &mut ada, "c");
+    assert_eq!(first, 1);
+    assert_ne!(new, old);
+    assert_eq!(said(&mut writer, &mut ada, "d"), (new.clone(), 2));
+    let mut back = broker.client(V5, "back");
+    let (answer, replayed) = recover(&mut back, "chat/gap", &since);
+    assert_eq!(
+        (&answer["recovered"], &answer["reason"]),
+        (&json!(false), &json!("epoch"))
+    );
+    let replayed: Vec<_> = replayed.iter().map(text).collect();
+    assert_eq!(replayed, ["c", "d"]);
+    let since = [("since-epoch", new.as_str()), ("since-offset", "1")];
+    let (answer, replayed) = recover(&mut back, "chat/gap", &since);
+    assert_eq!((&answer["recovered"], replayed.len()), (&json!(true), 1));
 }
 
 #[test]
@@ -406,13 +497,8 @@ fn what_was_acknowledged_is_there_after_a_kill_in_its_place() {
     let mut reader = broker.client(V311, "reader");
     let (mut after, mut payloads) = (0, Vec::new());
     loop {
-        let asked = json!({"after": after, "limit": 100}).to_string();
-        reader.send(Packet::Publish(publish(
-            "$room/history/chat/crash",
-            &asked,
-            Q0,
-        )));
-        let page = json_of(&reader.publish_in());
+        let asked = json!({"after": after, "limit": 100});
+        let page = page(&mut reader, "chat/crash", &asked);
         let messages = page["messages"].as_array().unwrap();
         let Some(last) = messages.last() else { break };
         for message in messages {

@@ -15,13 +15,13 @@ use crate::domain::topic::TopicName;
 use crate::domain::{StoreError, Timestamp};
 
 /// Publications that a room keeps.
-const KEPT: u64 = 3;
+pub(crate) const KEPT: u64 = 3;
 
 /// Rooms that there may be.
 const ROOMS: usize = 2;
 
 /// How long a publication is kept.
-const TIME: Duration = Duration::from_secs(60);
+pub(crate) const TIME: Duration = Duration::from_secs(60);
 
 /// A store under test.
 pub(crate) trait Subject: Sized {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backends::rooms::RoomStore;
-use crate::backends::rooms::contract::{self, Subject, saying};
+use crate::backends::rooms::contract::{self, KEPT, Subject, TIME, saying};
 use crate::backends::topics::TopicStore;
 use crate::backends::topics::contract::publication;
 use crate::domain::topic::TopicName;
@@ -45,6 +45,68 @@ impl Fixture {
         let placed = TopicStore::publish(&self.store, asked).await?;
         Ok(placed.mark.unwrap().place.epoch.0)
     }
+}
+
+#[tokio::test]
+async fn a_history_is_cut_at_its_count_and_each_part_of_it_ends_at_its_age() {
+    let fixture = Fixture::new();
+    let now = Clock::start().now();
+    let at = |offset: u64| now.plus(Duration::from_secs(offset));
+    for offset in 1..=KEPT + 1 {
+        fixture.say(0, at(offset), 1).await.unwrap();
+        let head = fixture.store.head(&room(0)).unwrap().unwrap();
+        let first = if offset <= KEPT { 1 } else { 2 };
+        assert_eq!((head.first, head.last), (first, offset));
+        let rows = fixture.rows(Table::Topics, &[keys::plane::SAID]) as u64;
+        assert_eq!(rows, offset.min(KEPT));
+    }
+    let offsets = |now: Timestamp| {
+        let said = fixture.store.said(&room(0), 0, 100, now).unwrap();
+        let said: Vec<u64> = said.iter().map(|said| said.offset).collect();
+        said
+    };
+    for offset in 2..=KEPT + 1 {
+        let end = at(offset).plus(TIME);
+        let (before, after): (Vec<u64>, Vec<u64>) = (
+            (offset..=KEPT + 1).collect(),
+            (offset + 1..=KEPT + 1).collect(),
+        );
+        assert_eq!(offsets(Timestamp(end.0 - 1)), before);
+        assert_eq!(offsets(end), after);
+    }
+}
+
+#[tokio::test]
+async fn what_has_not_expired_stays_when_what_was_before_it_leaves() {
+    let fixture = Fixture::new();
+    let now = Clock::start().now();
+    let long_ago = Timestamp(now.0 - 3_600_000_000);
+    for at in [now, long_ago, now] {
+        fixture.say(0, at, 5).await.unwrap();
+    }
+    // Out of order, as after a change of the rule: what is behind one that lives waits for it.
+    let head = fixture.store.head(&room(0)).unwrap().unwrap();
+    assert_eq!((head.first, head.last), (1, 3));
+    for at in [long_ago, now] {
+        fixture.say(1, at, 6).await.unwrap();
+    }
+    let fixture = fixture.reopen_with(&|options| {
+        options.sweep_interval = Duration::from_millis(5);
+    });
+    fixture
+        .until("the first has left", |fixture| {
+            fixture.store.head(&room(1)).unwrap().unwrap().first == 2
+        })
+        .await;
+    let head = fixture.store.head(&room(1)).unwrap().unwrap();
+    assert_eq!(
+        (head.epoch.0, head.last),
+        (6, 2),
+        "the same history goes on"
+    );
+    let head = fixture.store.head(&room(0)).unwrap().unwrap();
+    assert_eq!((head.first, head.last), (1, 3));
+    assert_eq!(fixture.rows(Table::Topics, &[keys::plane::SAID]), 4);
 }
 
 #[tokio::test]

@@ -1,6 +1,10 @@
 //! Who is there, and what a crowd costs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use futures_util::future::{join, join_all};
+use tokio::sync::oneshot;
 
 use super::super::{Reason, Room};
 use super::*;
@@ -59,6 +63,101 @@ async fn whoever_looks_on_sees_members_come_and_go() {
     let changes = look.changes("$room/presence/chat/a", 1).await;
     let expected = json!([{"type": "leave", "id": "1", "reason": "left"}]);
     assert_eq!(json!(changes), expected);
+}
+
+/// Six clients of this worker join and leave again and again; in the end the even ones are there. Meanwhile others begin to
+/// look on; answers what each of them was told.
+async fn come_and_go(plane: &Plane, side: &str) -> Vec<Vec<Value>> {
+    const ROUNDS: usize = 120;
+    let mut members = Vec::new();
+    for number in 0..6 {
+        members.push(plane.client(&format!("{side}{number}")).await);
+    }
+    let mut looking = Vec::new();
+    for round in 0..=ROUNDS {
+        let come_or_go = members.iter().enumerate().map(|(number, member)| {
+            let is_there = (round + number) % 2 == 0;
+            let data = if is_there { "{}" } else { "" };
+            member.send("$room/presence/chat/a", data, AtLeastOnce)
+        });
+        let look = plane.client(&format!("look-{side}{round}")).await;
+        let begin = look.subscribe("$room/presence/chat/a", AtMostOnce);
+        // All at once: who begins to look on does so in the middle of it.
+        let (come_or_gone, _) = join(join_all(come_or_go), begin).await;
+        come_or_gone.into_iter().for_each(|done| done.unwrap());
+        looking.push(look);
+        pause(10).await;
+    }
+    // The last of it is told after a pause.
+    pause(1000).await;
+    let told = looking
+        .iter()
+        .map(|look| look.told("$room/presence/chat/a"));
+    told.collect()
+}
+
+/// Who is there for somebody who was told this. Each message must fit on the one before.
+fn believed(told: &[Value]) -> BTreeSet<String> {
+    let id = |one: &Value| one["id"].as_str().unwrap().to_owned();
+    let list = |value: &Value| value.as_array().unwrap().clone();
+    let mut there = BTreeSet::new();
+    let mut before = None;
+    for one in told {
+        let version = one["version"].as_u64().unwrap();
+        assert!(
+            before.is_none_or(|before| version == before + 1),
+            "{told:#?}"
+        );
+        before = Some(version);
+        if one["type"] == "snapshot" {
+            there = list(&one["members"]).iter().map(id).collect();
+        } else {
+            for change in list(&one["changes"]) {
+                let fits = match change["type"].as_str().unwrap() {
+                    "join" => there.insert(id(&change)),
+                    "leave" => there.remove(&id(&change)),
+                    _ => there.contains(&id(&change)),
+                };
+                assert!(fits, "{change} of {one}, of {told:#?}");
+            }
+        }
+        assert_eq!(one["count"], there.len());
+    }
+    there
+}
+
+#[actix::test]
+async fn members_of_two_workers_come_and_go_in_one_order_for_all_who_look_on() {
+    let plane = Plane::new();
+    // This worker's shard is there before the other's.
+    let _here = plane.client("here").await;
+    let (ready, is_ready) = oneshot::channel();
+    let (tell, told) = oneshot::channel();
+    let other = plane.elsewhere(async move |plane| {
+        let _there = plane.client("there").await;
+        ready.send(()).unwrap();
+        tell.send(come_and_go(&plane, "far").await).unwrap();
+    });
+    is_ready.await.unwrap();
+    let near = come_and_go(&plane, "near").await;
+    let far = told.await.unwrap();
+    let expected: BTreeSet<_> = ["far0", "far2", "far4", "near0", "near2", "near4"]
+        .map(str::to_owned)
+        .into();
+    let all: Vec<_> = near.iter().chain(&far).collect();
+    assert_eq!(all.len(), 242);
+    let mut by_version = BTreeMap::new();
+    for told in all {
+        assert_eq!(believed(told), expected);
+        // But for the list that each begins with, all are told the same.
+        for one in &told[1..] {
+            let same = by_version.entry(one["version"].as_u64()).or_insert(one);
+            assert_eq!(*same, one);
+        }
+    }
+    let messages = by_version.len();
+    assert!(messages >= 8, "{messages} are too few to mean anything");
+    other.stop();
 }
 
 #[test]
