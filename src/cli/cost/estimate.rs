@@ -507,7 +507,7 @@ mod tests {
         let [line] = &estimate(&many, &Prices::load()).machine[..] else {
             panic!("one line");
         };
-        // 15 M sessions of 358 bytes and 20 M connections of 2,800: 61.4 GB.
+        // 15 M sessions of 358 bytes and 20 M connections of 3,078: 66.9 GB.
         assert_eq!(line.amount, 8.0);
     }
 

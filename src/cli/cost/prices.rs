@@ -96,6 +96,7 @@ impl Sqs {
 
 #[cfg(test)]
 mod tests {
+    use super::super::estimate::count;
     use super::*;
 
     fn check(before: f64, requests: f64, usd: f64) {
@@ -111,6 +112,31 @@ mod tests {
         // 99,999 M at 0.40, 100,000 M at 0.30, 1,000 M at 0.24.
         check(0.0, 201e9, 39_999.6 + 30_000.0 + 240.0);
         check(200e9, 1e9, 240.0);
+    }
+
+    /// A newer measurement is written into three files.
+    #[test]
+    fn what_was_measured_is_what_the_readme_and_the_architecture_say() {
+        let readme = include_str!("../../../README.md");
+        let architecture = include_str!("../../../ARCHITECTURE.md");
+        let measured = Prices::load().measured;
+        for (row, number) in [
+            (
+                "| durable `notify` to one session",
+                measured.messages_per_second,
+            ),
+            (
+                "| resident memory of an idle session",
+                measured.session_bytes,
+            ),
+            ("| | WebSocket", measured.connection_bytes),
+        ] {
+            let number = count(number);
+            let mut rows = readme.lines().filter(|line| line.starts_with(row));
+            let is_there = rows.any(|row| row.contains(&number));
+            assert!(is_there, "prices.toml has {number}, README has not: {row}");
+            assert!(architecture.contains(&number), "{number}");
+        }
     }
 
     #[test]
