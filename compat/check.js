@@ -55,7 +55,7 @@ export function within(work, what, ms = PATIENCE_MS) {
 }
 
 /** Why something failed. Clients throw all sorts of things. @param {any} error */
-function words(error) {
+export function words(error) {
   const text = String(error?.message || error?.name || error);
   const code = error?.code ?? error?.reasonCode;
   return typeof code === "number" && code ? `${text} (reason code 0x${code.toString(16)})` : text;

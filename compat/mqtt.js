@@ -2,7 +2,7 @@
 
 import { openEnvelope } from "/client/fanfare.js";
 import { credentials, current, notify } from "./backend.js";
-import { same } from "./check.js";
+import { same, words } from "./check.js";
 
 /** @typedef {import("./peers.js").Open} Open */
 /** @typedef {import("./peers.js").Peer} Peer */
@@ -80,13 +80,27 @@ async function readsQueue(peer, topic) {
 /** @param {Open} open @param {Peer} peer @param {string} topic */
 async function will(open, peer, topic) {
   await peer.subscribe(topic);
-  const dying = await open(await signedUrl(), { topic, payload: "gone" });
+  const dying = await open(await signedUrl(), { will: { topic, payload: "gone" } });
   try {
     dying.sever();
     same((await peer.heard.next(topic)).text, "gone", "The will");
   } finally {
     await dying.end();
   }
+}
+
+/** Who is let in by a password is the configuration's to say; that nobody else is can be tried anywhere. @param {Open} open */
+async function strangerRefused(open) {
+  const login = { username: `stranger-${Math.random().toString(36).slice(2)}`, password: "guessed" };
+  const peer = await open(MQTT, { login }).catch((error) => error);
+  if (!(peer instanceof Error)) {
+    await peer.end();
+    throw new Error("It was let in.");
+  }
+  const told = words(peer);
+  // 0x86, which MQTT 3.1.1 has as 4.
+  if (!/user ?name or password|0x86/i.test(told)) throw new Error(`It did not learn why: ${told}`);
+  return told;
 }
 
 /** @param {Open} open @returns {import("./check.js").Check[]} */
@@ -102,4 +116,5 @@ export const mqttChecks = (open) => [
     what: "connects with a token, as pages do that can not sign",
     run: () => connected(open, talks(1), `${MQTT}?token=${current().connectToken}`),
   },
+  { what: "is refused with a wrong user name and password, and learns why", run: () => strangerRefused(open) },
 ];

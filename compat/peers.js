@@ -5,6 +5,7 @@ import { breaker } from "./socket.js";
 
 /** @typedef {{ topic: string, text: string, retain: boolean }} Message */
 /** @typedef {{ topic: string, payload: string }} Will */
+/** @typedef {{ username: string, password: string }} Login */
 
 /**
  * A connected client.
@@ -18,7 +19,7 @@ import { breaker } from "./socket.js";
  * @property {() => Promise<unknown>} end
  */
 
-/** @typedef {(url: string, will?: Will) => Promise<Peer>} Open */
+/** @typedef {(url: string, more?: { will?: Will, login?: Login }) => Promise<Peer>} Open */
 
 /** What a client was sent, for checks that wait for something. */
 export class Heard {
@@ -55,13 +56,14 @@ const NOT_BACK = "It did not connect again";
 const freshId = () => `compat-${Math.random().toString(36).slice(2)}`;
 
 /** MQTT.js. @param {4 | 5} protocolVersion @returns {Open} */
-export const mqttJs = (protocolVersion) => async (url, will) => {
+export const mqttJs = (protocolVersion) => async (url, { will, login } = {}) => {
   const { mqtt } = await import("/compat/dist/mqtt.js");
   const options = {
     protocolVersion,
     clientId: freshId(),
     reconnectPeriod: SOON_MS,
     will: will && { ...will, qos: 0, retain: false },
+    ...login,
     // Its other timers run in a worker that is made of text, which this page's content security policy forbids.
     timerVariant: "native",
   };
@@ -84,7 +86,7 @@ export const mqttJs = (protocolVersion) => async (url, will) => {
 };
 
 /** AWS IoT's device SDK v2, MQTT 5. By itself it signs for port 443 alone, so it is given the signed URL. @type {Open} */
-export const deviceSdk = async (url, will) => {
+export const deviceSdk = async (url, { will, login } = {}) => {
   const { mqtt5 } = await import("/compat/dist/iot.js");
   const { Mqtt5Client, Mqtt5WebsocketUrlFactoryType, QoS } = mqtt5;
   const client = new Mqtt5Client({
@@ -94,6 +96,7 @@ export const deviceSdk = async (url, will) => {
       clientId: freshId(),
       keepAliveIntervalSeconds: 60,
       will: will && { topicName: will.topic, payload: will.payload, qos: QoS.AtMostOnce },
+      ...(login && { username: login.username, password: new TextEncoder().encode(login.password) }),
     },
     websocketOptions: { urlFactoryOptions: { urlFactory: Mqtt5WebsocketUrlFactoryType.Custom, customUrlFactory: () => url } },
     minReconnectDelayMs: SOON_MS,
@@ -105,7 +108,9 @@ export const deviceSdk = async (url, will) => {
   );
   const connected = new Promise((done, failed) => {
     client.once("connectionSuccess", done);
-    client.once("connectionFailure", (/** @type {any} */ { error }) => failed(error));
+    client.once("connectionFailure", (/** @type {any} */ { error, connack }) =>
+      failed(connack ? Object.assign(new Error(connack.reasonString ?? String(error)), { code: connack.reasonCode }) : error),
+    );
   });
   client.start();
   try {

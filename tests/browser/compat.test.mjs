@@ -29,17 +29,20 @@ for (const [way, name, context] of [["plain", "compat", {}], ["in TLS", "compat-
     const { page, rows } = await tried(t, way === "plain" ? here.server.url : here.server.tlsUrl, { context });
     assert.deepEqual(rows.filter(({ state }) => state !== "passed"), []);
     assert.ok(rows.every(({ result, time }) => result === "✓ Passed" && /^\d+ ms$/.test(time)));
-    assert.equal(rows.length, 28);
-    await page.getByText("All 28 passed.").waitFor();
+    assert.equal(rows.length, 31);
+    await page.getByText("All 31 passed.").waitFor();
     for (const name of ["MQTT.js 5.16.0, MQTT 5", "MQTT.js 5.16.0, MQTT 3.1.1", "aws-iot-device-sdk-v2 1.28.0", "@aws-sdk/client-sqs 3.1169.0"]) {
       assert.ok(rows.some(({ client }) => client === name), name);
     }
+    const refused = rows.filter(({ check }) => check.startsWith("is refused with a wrong user name"));
+    assert.equal(refused.length, 3);
+    for (const { remark } of refused) assert.match(remark, /user ?name or password|0x86/i);
     await assertAccessible(page);
     await screenshot(page, name, { fullPage: true });
     // Again, in the same session.
     await page.getByRole("button", { name: "Run again" }).click();
     await page.getByText("Running…").first().waitFor();
-    await page.getByText("All 28 passed.").waitFor({ timeout: 60_000 });
+    await page.getByText("All 31 passed.").waitFor({ timeout: 60_000 });
   });
 }
 
@@ -59,7 +62,7 @@ test("what the server refuses is red, with the reason; all else is green", async
   assert.deepEqual(red.map(({ check, result }) => [check, result]), Array(3).fill(["a retained message waits, until it is removed", "✗ Failed"]));
   const reasons = [/Quota exceeded \(reason code 0x97\)/, /was not acknowledged within/, /\(reason code 0x97\)/];
   reasons.forEach((reason, at) => assert.match(red[at].remark, reason));
-  await page.getByText("3 of 28 did not pass.").waitFor();
+  await page.getByText("3 of 31 did not pass.").waitFor();
   await assertAccessible(page);
   await screenshot(page, "compat-red", { fullPage: true });
 });
