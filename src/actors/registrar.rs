@@ -193,7 +193,7 @@ impl Registrar {
     /// The store's; what was removed before stays removed.
     pub async fn cleanup(&self) -> Result<u64, StoreError> {
         let swept = self.sweep().await?;
-        Ok(swept + self.reap_queues().await?)
+        Ok(swept.removed + self.reap_queues().await?)
     }
 
     /// Removes queues that no session owns; resolves to how many there were.
@@ -205,33 +205,46 @@ impl Registrar {
         self.directory.reap_queues(prefix, self.clock.wall()).await
     }
 
-    /// Removes every session whose time has passed; resolves to how many there were.
+    /// Removes every session whose time has passed.
     ///
     /// # Errors
     /// The store's; what was removed before stays removed.
-    pub async fn sweep(&self) -> Result<u64, StoreError> {
-        let mut removed = 0;
+    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        let mut after = None;
         loop {
             let now = self.clock.wall();
-            let expired = self.directory.lapsed(now, limits::SWEEP_BATCH).await?;
-            let last = expired.len() < limits::SWEEP_BATCH;
+            let lapsed = self.directory.lapsed(now, after, limits::SWEEP_BATCH);
+            let lapsed = lapsed.await?;
+            swept.rows += lapsed.rows;
             // All of a batch share a commit or two.
-            let closing: Vec<_> = expired
+            let closing: Vec<_> = lapsed
+                .sessions
                 .into_iter()
                 .map(|key| self.directory.reap(key, now))
                 .collect();
             for closed in futures_util::future::join_all(closing).await {
-                removed += u64::from(closed?.is_some());
+                swept.removed += u64::from(closed?.is_some());
             }
-            if last {
+            after = lapsed.next;
+            if after.is_none() {
                 if let Some(routes) = &self.routes {
                     metrics::gauge!("fanfare_sessions").set(routes.sessions() as f64);
                 }
-                metrics::counter!("fanfare_sessions_expired_total").increment(removed);
-                return Ok(removed);
+                metrics::counter!("fanfare_sessions_expired_total").increment(swept.removed);
+                return Ok(swept);
             }
         }
     }
+}
+
+/// What a sweep did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Sessions that were removed.
+    pub removed: u64,
+    /// Rows that were read to find them.
+    pub rows: u64,
 }
 
 fn random() -> [u8; 32] {

@@ -18,7 +18,7 @@ use crate::backends::aws::stream::{self, Consumer};
 use crate::backends::aws::{AwsOptions, Services, StreamOptions, tables};
 use crate::backends::broker::TopicBroker;
 use crate::config::{Backend, Config, Consume};
-use crate::domain::Clock;
+use crate::domain::{Clock, StoreError, Timestamp};
 use crate::wire::front::{BENCH_ROUTES, Door};
 use crate::wire::{http, iot, kinesis, probes};
 
@@ -248,19 +248,29 @@ fn sweep(sessions: Sessions, registrar: Registrar, clock: Clock) {
         let mut next_queues = clock.wall();
         loop {
             tokio::time::sleep(TURN).await;
-            let now = clock.wall();
-            let swept = match sessions.take_turn(now).await {
-                Ok(true) if now >= next_queues => {
-                    next_queues = now.plus(QUEUES_INTERVAL);
-                    registrar.cleanup().await.map(drop)
-                }
-                Ok(true) => registrar.sweep().await.map(drop),
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = swept {
+            let taken = take_turn(&sessions, &registrar, clock.wall(), &mut next_queues);
+            if let Err(error) = taken.await {
                 tracing::warn!(%error, "expired sessions wait to be removed");
             }
         }
     });
+}
+
+/// Looks for expired sessions if it is this node's turn.
+async fn take_turn(
+    sessions: &Sessions,
+    registrar: &Registrar,
+    now: Timestamp,
+    next_queues: &mut Timestamp,
+) -> Result<(), StoreError> {
+    if !sessions.take_turn(now).await? {
+        return Ok(());
+    }
+    let swept = registrar.sweep().await?;
+    sessions.end_turn(now, swept.rows).await?;
+    if now >= *next_queues {
+        *next_queues = now.plus(QUEUES_INTERVAL);
+        registrar.reap_queues().await?;
+    }
+    Ok(())
 }

@@ -51,8 +51,9 @@ pub trait SessionDirectory: Send + Sync + 'static {
     /// The same, if its `ttl` has passed: one that was opened anew meanwhile stays.
     fn reap(&self, key: SessionKey, now: Timestamp) -> Reply<Option<Session>>;
 
-    /// Sessions whose `ttl` has passed, at most `limit`.
-    fn lapsed(&self, now: Timestamp, limit: usize) -> Reply<Vec<SessionKey>>;
+    /// Sessions whose `ttl` has passed, at most `limit`, or the next of them: `after` is [`Lapsed::next`] of the part before,
+    /// all of which has been reaped. One whose time has only just passed may be left for another time.
+    fn lapsed(&self, now: Timestamp, after: Option<SessionKey>, limit: usize) -> Reply<Lapsed>;
 
     /// Removes queues with this prefix that no session owns; resolves to how many there were. There are none where a session
     /// and its queue come in one transaction.
@@ -90,9 +91,25 @@ impl<R: SessionRegistry> SessionDirectory for R {
         SessionRegistry::reap(self, key, now)
     }
 
-    fn lapsed(&self, now: Timestamp, limit: usize) -> Reply<Vec<SessionKey>> {
-        at_once(self.expired(now, limit))
+    /// There is an index of them, which those that were reaped have left.
+    fn lapsed(&self, now: Timestamp, _: Option<SessionKey>, limit: usize) -> Reply<Lapsed> {
+        at_once(self.expired(now, limit).map(|sessions| Lapsed {
+            rows: sessions.len() as u64,
+            next: sessions.last().filter(|_| sessions.len() == limit).cloned(),
+            sessions,
+        }))
     }
+}
+
+/// A part of the sessions whose time has passed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Lapsed {
+    /// The sessions.
+    pub sessions: Vec<SessionKey>,
+    /// Where the next part begins; `None` at the end.
+    pub next: Option<SessionKey>,
+    /// Rows that were read to find them.
+    pub rows: u64,
 }
 
 fn at_once<T: Send + 'static>(known: Result<T, StoreError>) -> Reply<T> {

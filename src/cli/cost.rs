@@ -69,7 +69,7 @@ pub struct CostArgs {
     #[arg(long, value_name = "USD", value_parser = amount)]
     machine_usd: Option<f64>,
 
-    /// Seconds between two looks for expired sessions: aws.sweep_interval
+    /// Seconds between two looks for expired sessions, at least: aws.sweep_interval
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..))]
     sweep_interval: Option<u32>,
 

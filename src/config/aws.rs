@@ -59,7 +59,7 @@ pub struct Aws {
     pub patience: Duration,
     /// Messages that wait for SQS and for history, in bytes each; beyond it new ones are refused.
     pub hold_bytes: u64,
-    /// How often expired sessions are looked for, by one node of all.
+    /// How often expired sessions are looked for, by one node of all; less often where a look reads much.
     #[serde(with = "seconds")]
     pub sweep_interval: Duration,
     /// The broker that topics go through: AWS IoT Core, or any other that speaks MQTT. Needed with `mqtt.enabled`.

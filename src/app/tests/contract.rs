@@ -99,6 +99,7 @@ mod embedded {
         directory::a_listing_has_each_once,
         directory::an_expired_session_counts_as_none,
         directory::what_is_over_is_removed_once,
+        directory::what_is_over_is_found_part_by_part,
         directory::who_opens_at_a_time_gets_one_session,
         relay::targets_are_whom_they_say,
         relay::a_session_is_found_by_its_id_alone,
@@ -225,6 +226,7 @@ mod aws_servers {
         #[ignore = "needs servers"] directory::a_listing_has_each_once,
         #[ignore = "needs servers"] directory::an_expired_session_counts_as_none,
         #[ignore = "needs servers"] directory::what_is_over_is_removed_once,
+        #[ignore = "needs servers"] directory::what_is_over_is_found_part_by_part,
         #[ignore = "needs servers"] directory::who_opens_at_a_time_gets_one_session,
         #[ignore = "needs servers"] relay::targets_are_whom_they_say,
         #[ignore = "needs servers"] relay::a_session_is_found_by_its_id_alone,
@@ -235,5 +237,29 @@ mod aws_servers {
         #[ignore = "needs servers"] history::an_id_that_comes_again_replaces,
         #[ignore = "needs servers"] history::what_has_expired_is_gone,
         #[ignore = "needs servers"] history::receipts_are_made_once_and_told,
+    }
+    /// One node of all has its turn, and whoever has read much puts the next one off for all.
+    #[actix::test]
+    #[ignore = "needs servers"]
+    async fn turns_to_look_for_expired_sessions_are_taken_by_one_and_put_off_by_what_was_read() {
+        let nodes = subject().await;
+        let [one, other] = &nodes.sessions;
+        let began = nodes.clock.wall();
+        let at = |seconds| began.plus(Duration::from_secs(seconds));
+        assert!(one.take_turn(began).await.unwrap());
+        assert!(!other.take_turn(at(299)).await.unwrap());
+        // Little: the interval holds.
+        one.end_turn(began, 1000).await.unwrap();
+        assert!(other.take_turn(at(300)).await.unwrap());
+        other.end_turn(at(300), 900_000).await.unwrap();
+        // Whoever ends a turn when another has begun has nothing to say.
+        one.end_turn(began, 0).await.unwrap();
+        assert!(!one.take_turn(at(1199)).await.unwrap());
+        assert!(one.take_turn(at(1200)).await.unwrap());
+        // It is given as long as the last one has earned, and has read less.
+        assert!(!other.take_turn(at(2099)).await.unwrap());
+        one.end_turn(at(1200), 1000).await.unwrap();
+        assert!(!other.take_turn(at(1499)).await.unwrap());
+        assert!(other.take_turn(at(1500)).await.unwrap());
     }
 }

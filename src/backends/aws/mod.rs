@@ -64,7 +64,7 @@ pub struct AwsOptions {
     pub patience: Duration,
     /// Bytes of messages that wait for SQS, and for history.
     pub hold_bytes: u64,
-    /// How often expired sessions are looked for.
+    /// How often expired sessions are looked for, at most ([`lookup::pause_after`]).
     pub sweep_interval: Duration,
     /// How long history keeps a message.
     pub user_message_ttl: Duration,

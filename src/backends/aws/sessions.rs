@@ -19,7 +19,7 @@ use super::items::{self, Item, Kind, number, text};
 use super::keys::Keys;
 use super::orphans::OWNER_TAG;
 use super::service::{Pauses, persist, trouble};
-use crate::backends::plane::{Reply, SessionDirectory};
+use crate::backends::plane::{Lapsed, Reply, SessionDirectory};
 use crate::backends::{Opened, Renewal};
 use crate::config::limits;
 use crate::domain::session::{OpenSession, Session};
@@ -424,8 +424,9 @@ impl SessionDirectory for Sessions {
         let all = "kind = :kind AND endsAt > :now";
         Box::pin(async move {
             sessions
-                .scanned(all, Timestamp::default(), after, limit)
+                .scanned(all, Timestamp::default(), after, limit, true)
                 .await
+                .map(|(sessions, _)| sessions)
         })
     }
 
@@ -449,12 +450,18 @@ impl SessionDirectory for Sessions {
         Box::pin(self.clone().reap_orphans(prefix, now))
     }
 
-    fn lapsed(&self, now: Timestamp, limit: usize) -> Reply<Vec<SessionKey>> {
+    /// Read for half the price: who reaps one of them looks again.
+    fn lapsed(&self, now: Timestamp, after: Option<SessionKey>, limit: usize) -> Reply<Lapsed> {
         let sessions = self.clone();
         let over = "kind = :kind AND endsAt <= :now";
         Box::pin(async move {
-            let found = sessions.scanned(over, now, None, limit).await?;
-            Ok(found.into_iter().map(|session| session.key).collect())
+            let (found, rows) = sessions.scanned(over, now, after, limit, false).await?;
+            let sessions: Vec<_> = found.into_iter().map(|session| session.key).collect();
+            Ok(Lapsed {
+                next: sessions.last().filter(|_| sessions.len() == limit).cloned(),
+                sessions,
+                rows,
+            })
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What a month costs: how often each thing happens, and what it costs each time. Pure.
 
 use super::prices::Prices;
+use crate::config::limits::aws as limits;
 
 /// Days of a month.
 const DAYS: f64 = 30.0;
@@ -15,12 +16,17 @@ const POLL_SECONDS: f64 = 20.0;
 const WRITE_BYTES: f64 = 1024.0;
 /// The same of a consistent read.
 const READ_BYTES: f64 = 4096.0;
+/// The same of a scan that need not be consistent.
+const SCANNED_BYTES: f64 = 8192.0;
 
 /// Bytes of a row of history beside the message.
 const HISTORY_ROW_BYTES: f64 = 250.0;
 
 /// Bytes of a session's three rows: its own 1,600 with the token, its user's 700, its key's 200.
 const SESSION_ROW_BYTES: f64 = 2500.0;
+
+/// How many rows those are.
+const SESSION_ROWS: f64 = 3.0;
 
 /// Units that a session is written with, from its beginning to its end: three rows (2 + 1 + 1) and two indexes when it is made, a
 /// lease of envelope counters (2), and the rows and indexes again when they are deleted.
@@ -245,8 +251,8 @@ fn dynamodb(load: &Load, month: &Month, prices: &Prices) -> Vec<Line> {
     let sessions = month.opened * SESSION_WRITES + month.renewed * RENEWAL_WRITES;
     let page = (load.messages_per_day * row / READ_BYTES).ceil();
     let lookups = month.kept + month.opened * (SESSION_READS + page);
-    let scans = DAYS * 86_400.0 / load.sweep_interval;
-    let scanned = scans * (month.alive * SESSION_ROW_BYTES / READ_BYTES).ceil();
+    let scans = DAYS * 86_400.0 / sweep_pause(load, month);
+    let scanned = scans * (month.alive * SESSION_ROW_BYTES / SCANNED_BYTES).ceil();
     let stored = load.users * load.messages_per_day * row + month.alive * SESSION_ROW_BYTES;
     let gigabytes = stored / 1e9;
     vec![
@@ -279,7 +285,7 @@ fn dynamodb(load: &Load, month: &Month, prices: &Prices) -> Vec<Line> {
         line(
             ("DynamoDB", "looking for expired sessions"),
             format!(
-                "{} scans × {} sessions × {SESSION_ROW_BYTES} B ÷ 4 KiB",
+                "{} scans × {} sessions × {SESSION_ROW_BYTES} B ÷ 8 KiB",
                 count(scans),
                 count(month.alive)
             ),
@@ -296,6 +302,14 @@ fn dynamodb(load: &Load, month: &Month, prices: &Prices) -> Vec<Line> {
             gigabytes * prices.dynamodb.usd_per_gb_month,
         ),
     ]
+}
+
+/// Seconds between two looks for expired sessions: longer where a look reads much.
+fn sweep_pause(load: &Load, month: &Month) -> f64 {
+    let rows = month.alive * SESSION_ROWS;
+    let earned = rows * limits::SWEEP_ROW_PAUSE.as_secs_f64();
+    let longest = limits::SWEEP_LONGEST_PAUSE.as_secs_f64();
+    earned.min(longest).max(load.sweep_interval)
 }
 
 fn kinesis(load: &Load, month: &Month, prices: &Prices) -> Vec<Line> {
@@ -413,13 +427,13 @@ mod tests {
                 ("sessions", 1.68e6, 1.05),
                 // Ten messages of 750 bytes are two units.
                 ("look-ups", 9e5, 0.1125),
-                // 1,500 sessions live: 4,000 a day for 9 h. 8,640 scans of 916 units.
-                ("looking for expired sessions", 7_914_240.0, 0.98928),
+                // 1,500 sessions live: 4,000 a day for 9 h. 8,640 scans of 458 units.
+                ("looking for expired sessions", 3_957_120.0, 0.49464),
                 ("storage", 0.01125, 0.002_812_5),
                 ("nodes", 2.0, 117.5),
             ],
         );
-        assert!((total(&found.aws) - 155.005_592_5).abs() < 1e-6);
+        assert!((total(&found.aws) - 154.510_952_5).abs() < 1e-6);
         check(&found.machine, &[("machine", 1.0, 58.75)]);
     }
 
@@ -494,8 +508,36 @@ mod tests {
         let alive = 2000.0 * 29.0 / 24.0;
         assert_eq!(
             found[7].amount,
-            8640.0 * (alive * 2500.0 / 4096.0_f64).ceil()
+            8640.0 * (alive * 2500.0 / 8192.0_f64).ceil()
         );
+    }
+
+    /// Ten times the sessions are read ten times as seldom, until a day is between two looks.
+    #[test]
+    fn looking_for_expired_sessions_costs_the_same_however_many_there_are() {
+        let sweep = |users, sweep_interval| {
+            let load = Load {
+                users,
+                sweep_interval,
+                ..load()
+            };
+            let found = estimate(&load, &Prices::load()).aws;
+            let line = found
+                .iter()
+                .find(|line| line.what == "looking for expired sessions");
+            line.expect("it is always there").usd
+        };
+        for users in [1e6, 10e6] {
+            assert!(
+                (32.95..32.97).contains(&sweep(users, 300.0)),
+                "{}",
+                sweep(users, 300.0)
+            );
+        }
+        let many = sweep(1e9, 300.0);
+        assert_eq!(many, sweep(1e9, 86_400.0));
+        assert!(many > 500.0, "{many}");
+        assert!(sweep(1e6, 86_400.0) < 2.0);
     }
 
     #[test]

@@ -153,16 +153,16 @@ pub(crate) async fn an_expired_session_counts_as_none(subject: &impl Subject) {
     let mut over = open(now, key(account, "over"), Some(user));
     over.ttl = Timestamp(now.micros() - 1);
     let over = directory.open(over).await.unwrap().session;
-    let lapsed = directory.lapsed(now, 1000).await.unwrap();
-    assert!(lapsed.contains(&over.key));
+    let lapsed = directory.lapsed(now, None, 1000).await.unwrap();
+    assert!(lapsed.sessions.contains(&over.key));
     let anew = directory
         .open(open(now, over.key.clone(), Some(user)))
         .await
         .unwrap();
     assert!(anew.before.is_none());
     assert_ne!(anew.session.queue_name, over.queue_name);
-    let lapsed = directory.lapsed(now, 1000).await.unwrap();
-    assert!(!lapsed.contains(&over.key));
+    let lapsed = directory.lapsed(now, None, 1000).await.unwrap();
+    assert!(!lapsed.sessions.contains(&over.key));
     // Who found it when it was over comes too late.
     assert_eq!(directory.reap(over.key.clone(), now).await, Ok(None));
     let relayed = post(subject, parcel(subject, to_user(user), "here")).await;
@@ -185,15 +185,47 @@ pub(crate) async fn what_is_over_is_removed_once(subject: &impl Subject) {
     );
     assert_eq!(directory.find(over.key.clone()).await, Ok(None));
     assert_eq!(directory.reap(over.key.clone(), now).await, Ok(None));
-    assert!(
-        !directory
-            .lapsed(now, 1000)
-            .await
-            .unwrap()
-            .contains(&over.key)
-    );
+    let lapsed = directory.lapsed(now, None, 1000).await.unwrap();
+    assert!(!lapsed.sessions.contains(&over.key));
     let holder = directory.holder(over.credentials.access_key).await;
     assert_eq!(holder, Ok(None));
+}
+
+/// What is over is found part by part, each once, and reaped on the way.
+pub(crate) async fn what_is_over_is_found_part_by_part(subject: &impl Subject) {
+    let account = fresh();
+    let now = subject.clock().wall();
+    let directory = subject.directory();
+    let mut expected = HashSet::new();
+    for n in 0..7 {
+        let mut open = open(now, key(account, &format!("s{n}")), None);
+        if n < 5 {
+            open.ttl = Timestamp(now.micros() - 1);
+            expected.insert(open.key.clone());
+        }
+        directory.open(open).await.unwrap();
+    }
+    let (mut found, mut rows, mut parts, mut after) = (Vec::new(), 0, 0, None);
+    loop {
+        let part = directory.lapsed(now, after, 2).await.unwrap();
+        assert!(part.sessions.len() <= 2);
+        for key in &part.sessions {
+            directory.reap(key.clone(), now).await.unwrap();
+        }
+        (rows, parts) = (rows + part.rows, parts + 1);
+        found.extend(part.sessions);
+        after = part.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let ours = found.iter().filter(|key| key.account.0 == account);
+    assert_eq!(ours.clone().count(), expected.len(), "each once");
+    assert_eq!(ours.cloned().collect::<HashSet<_>>(), expected);
+    assert!(
+        rows >= found.len() as u64 && parts >= 3,
+        "{rows} rows, {parts} parts"
+    );
 }
 
 /// Of many who open one session at a time, on two nodes, all get the same session, and one has made it.
