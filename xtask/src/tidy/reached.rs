@@ -94,6 +94,8 @@ const REACHED: &[(&str, &str)] = &[
         "so_many_requests_wait_in_a_queues_mailbox",
     ),
     ("FRAGMENTS", "w02_w03_w05_what_is_no_good_frame_is_told_so"),
+    ("CROWDED_FROM", "what_pacing_saves_does_not_end_it"),
+    ("CROWDED_UNTIL", "what_pacing_saves_does_not_end_it"),
     (
         "CHEAP_FRAMES",
         "w02_w03_w05_what_is_no_good_frame_is_told_so",
@@ -160,6 +162,7 @@ const UNREACHED: &[(&str, &str)] = &[
     ),
     ("CERTIFICATE_LOOK", "an interval"),
     ("TICK", "an interval"),
+    ("CROWDED_PACE", "an interval"),
     ("READ_BYTES", "a buffer's size"),
     ("TURN_BYTES", "a size of work"),
     ("CHUNK_BYTES", "a buffer's size"),
