@@ -1,6 +1,7 @@
 //! The program on the `aws` backend: the same routes over other engines. SQS, STS and Cognito are not served: clients
 //! ask those services themselves.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,13 @@ use crate::backends::aws::broker::Upstream;
 use crate::backends::aws::history::History;
 use crate::backends::aws::relay::Relay;
 use crate::backends::aws::sessions::Sessions;
+use crate::backends::aws::spill::Spill;
+use crate::backends::aws::spill::courier::Courier;
+use crate::backends::aws::spill::folder::Folder;
 use crate::backends::aws::stream::{self, Consumer};
 use crate::backends::aws::{AwsOptions, Services, StreamOptions, tables};
 use crate::backends::broker::TopicBroker;
+use crate::backends::embedded::OpenError;
 use crate::config::{Backend, Config, Consume};
 use crate::domain::{Clock, StoreError, Timestamp};
 use crate::wire::front::{BENCH_ROUTES, Door};
@@ -61,6 +66,7 @@ pub(super) fn options(config: &Config) -> Option<AwsOptions> {
         session_role: config.aws.session_role.clone().unwrap_or_default(),
         patience: config.aws.patience,
         hold_bytes: config.aws.hold_bytes,
+        spill_bytes: config.aws.spill_bytes,
         sweep_interval: config.aws.sweep_interval,
         user_message_ttl: config.history.user_message_ttl,
         stream: stream(config),
@@ -113,8 +119,9 @@ impl Core {
         let upstream = way.as_ref().map(|way| way.upstream().clone());
         let broker = upstream.clone();
         let broker = broker.map(|upstream| upstream as Arc<dyn TopicBroker>);
-        let relay = Arc::new(Relay::new(services.clone(), sessions.clone(), broker));
-        let history = History::new(services.clone(), relay.clone(), clock);
+        let relay = Relay::new(services.clone(), sessions.clone(), broker);
+        let posting = Arc::new(spilling(relay.clone(), settings, options, clock)?);
+        let history = History::new(services.clone(), posting.clone(), clock);
         let directory = Arc::new(sessions.clone());
         let authenticator = Authenticator::elsewhere(
             settings.operators.clone(),
@@ -134,9 +141,10 @@ impl Core {
             .transpose()?;
         let registrar = Registrar::new(directory, None, settings.sessions.clone(), clock);
         sweep(sessions, registrar.clone(), clock);
-        let dispatchers = Dispatchers::relaying(relay, clock);
+        let dispatchers = Dispatchers::relaying(posting, clock);
         let consumer = options.stream.as_ref().map(|stream| {
-            let intake = Arc::new(dispatchers.clone());
+            // What is not relayed stays in the stream, so that nothing else has to keep it.
+            let intake = Arc::new(Dispatchers::relaying(Arc::new(relay), clock));
             Consumer::start(services, stream, intake, clock)
         });
         Ok(Self {
@@ -240,6 +248,29 @@ fn seal(settings: &Settings) -> Result<Seal, StartError> {
     std::fs::create_dir_all(&settings.store.dir)
         .and_then(|()| Seal::at(&secrets))
         .map_err(|error| StartError::Secrets(secrets, error))
+}
+
+/// The relay with a folder for what AWS does not take in time, if there is to be one; what is in it is delivered.
+fn spilling(
+    relay: Relay,
+    settings: &Settings,
+    options: &AwsOptions,
+    clock: Clock,
+) -> Result<Relay, StartError> {
+    if options.spill_bytes == 0 {
+        return Ok(relay);
+    }
+    let path = settings.store.dir.join("spill");
+    let refused = |error: std::io::Error| match error.kind() {
+        ErrorKind::WouldBlock => StartError::Store(OpenError::InUse(path.clone())),
+        _ => StartError::Elsewhere(format!(
+            "{}, for messages that AWS does not take in time: {error}; with aws.spill_bytes = 0 they are refused instead",
+            path.display()
+        )),
+    };
+    let folder = Folder::open(path.clone(), options.spill_bytes).map_err(refused)?;
+    actix::spawn(Courier::new(folder.clone(), relay.clone(), clock).run());
+    Ok(relay.spilling(Spill::start(folder)))
 }
 
 /// Removes expired sessions from time to time, one node of all; and now and then queues that lost their session.

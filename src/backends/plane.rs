@@ -117,7 +117,7 @@ fn at_once<T: Send + 'static>(known: Result<T, StoreError>) -> Reply<T> {
 }
 
 /// A message on its way to its sessions and their users' history.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parcel {
     /// Whom it is for.
     pub target: Target,

@@ -59,6 +59,9 @@ pub struct Aws {
     pub patience: Duration,
     /// Messages that wait for SQS and for history, in bytes each; beyond it new ones are refused.
     pub hold_bytes: u64,
+    /// Messages that AWS did not take in time and that wait on this node's disk, in bytes; beyond it new ones are refused.
+    /// 0: none wait there.
+    pub spill_bytes: u64,
     /// How often expired sessions are looked for, by one node of all; less often where a look reads much.
     #[serde(with = "seconds")]
     pub sweep_interval: Duration,
@@ -98,6 +101,7 @@ impl Default for Aws {
             session_role: None,
             patience: Duration::from_secs(20),
             hold_bytes: 64 << 20,
+            spill_bytes: 1 << 30,
             sweep_interval: Duration::from_secs(300),
             broker_url: None,
             broker_username: None,

@@ -35,6 +35,9 @@ pub const LOADED_BODY_BYTES: usize = 1 << 20;
 /// How long messages wait in a session's queue unless `create` says otherwise.
 pub const SESSION_RETENTION_DEFAULT: std::time::Duration = std::time::Duration::from_secs(3600);
 
+/// How long messages wait in any queue at most (SQS's own).
+pub const LONGEST_RETENTION: std::time::Duration = std::time::Duration::from_secs(1_209_600);
+
 /// Length of a message as ASCII JSON, in bytes: sealed and in base64 it must fit into SQS's 1 MiB. Beyond it 413.
 pub const MESSAGE_BYTES: usize = (SQS_MESSAGE_BYTES - 64) / 4 * 3;
 

@@ -55,6 +55,31 @@ const ALL: &[(&str, Kind, &str)] = &[
         "Messages, or entries of history, refused by the aws backend because too much waits",
     ),
     (
+        "fanfare_aws_spill_bytes",
+        Gauge,
+        "Bytes of messages on this node's disk that AWS did not take in time",
+    ),
+    (
+        "fanfare_aws_spill_ended_total",
+        Counter,
+        "Messages that waited on disk for AWS and do no more, by outcome",
+    ),
+    (
+        "fanfare_aws_spill_failures_total",
+        Counter,
+        "Writes of messages that wait for AWS which the disk did not take",
+    ),
+    (
+        "fanfare_aws_spill_messages",
+        Gauge,
+        "Messages on this node's disk that AWS did not take in time; one may count for its sessions and for history",
+    ),
+    (
+        "fanfare_aws_spilled_total",
+        Counter,
+        "Messages that went to this node's disk because AWS did not take them in time",
+    ),
+    (
         "fanfare_broker_connected",
         Gauge,
         "Whether this node's connection to the broker of its topics stands, by connection",

@@ -13,6 +13,10 @@ from proxy import after
 from queues import drain
 
 
+#: A node that keeps nothing on its disk: what AWS does not take in time is refused (tests/aws/test_spill.py has the rest).
+NO_SPILL = {"FANFARE_AWS_SPILL_BYTES": "0"}
+
+
 class Ledger:
     """What was posted, and what was said about it."""
 
@@ -110,9 +114,23 @@ def test_receipts_are_told_once_while_services_fail(cluster):
     assert node.unread(7) == 0
 
 
+def test_receipts_that_were_made_are_told_though_others_fail(cluster):
+    dynamodb = cluster.proxy("DYNAMODB")
+    node = cluster.node(FANFARE_AWS_DYNAMODB_ENDPOINT=dynamodb.url, FANFARE_AWS_PATIENCE="1")
+    session = node.create(1, "s", 7)
+    for name in ("m0", "m1", "m2"):
+        node.post("/notify/user/7", {"messageId": name})
+    drain(cluster, session)
+    dynamodb.rule = lambda operation, body: "fail" if operation == "UpdateItem" and b'"m1"' in body else None
+    assert node.signed("GET", "/messages/set-read/user/7/message/m0,m1,m2").status_code == 503
+    [notice] = drain(cluster, session)[1]
+    assert notice["messages-receipted"] == ["m0", "m2"]
+    assert node.unread(7) == 1
+
+
 def test_history_that_throttles_delays_no_delivery(cluster):
     dynamodb = cluster.proxy("DYNAMODB")
-    node = cluster.node(FANFARE_AWS_DYNAMODB_ENDPOINT=dynamodb.url, FANFARE_AWS_PATIENCE="6")
+    node = cluster.node(**NO_SPILL, FANFARE_AWS_DYNAMODB_ENDPOINT=dynamodb.url, FANFARE_AWS_PATIENCE="6")
     session = node.create(1, "s", 7)
     dynamodb.rule = lambda operation, _: "throttle" if operation == "BatchWriteItem" else None
     ledger = Ledger()
@@ -131,7 +149,7 @@ def test_history_that_throttles_delays_no_delivery(cluster):
 
 def test_a_queue_that_fails_delays_no_history(cluster):
     sqs = cluster.proxy("SQS")
-    node = cluster.node(FANFARE_AWS_SQS_ENDPOINT=sqs.url, FANFARE_AWS_PATIENCE="6")
+    node = cluster.node(**NO_SPILL, FANFARE_AWS_SQS_ENDPOINT=sqs.url, FANFARE_AWS_PATIENCE="6")
     session = node.create(1, "s", 7)
     sqs.rule = lambda operation, _: "fail" if operation == "SendMessageBatch" else None
     ledger = Ledger()
@@ -150,7 +168,7 @@ def test_a_queue_that_fails_delays_no_history(cluster):
 
 def test_one_queue_that_fails_delays_no_other(cluster):
     sqs = cluster.proxy("SQS")
-    node = cluster.node(FANFARE_AWS_SQS_ENDPOINT=sqs.url, FANFARE_AWS_PATIENCE="6")
+    node = cluster.node(**NO_SPILL, FANFARE_AWS_SQS_ENDPOINT=sqs.url, FANFARE_AWS_PATIENCE="6")
     bad, good = node.create(1, "bad", 7), node.create(1, "good", 8)
     bad_url = bad["sqsUrl"].encode()
     sqs.rule = lambda operation, body: "fail" if operation == "SendMessageBatch" and bad_url in body else None
@@ -167,7 +185,7 @@ def test_one_queue_that_fails_delays_no_other(cluster):
 def test_what_waits_is_bounded_and_refused_beyond(cluster, service, operation):
     proxy = cluster.proxy(service)
     place = {f"FANFARE_AWS_{service}_ENDPOINT": proxy.url}
-    node = cluster.node(FANFARE_AWS_PATIENCE="5", FANFARE_AWS_HOLD_BYTES=str(2 << 20), **place)
+    node = cluster.node(**NO_SPILL, FANFARE_AWS_PATIENCE="5", FANFARE_AWS_HOLD_BYTES=str(2 << 20), **place)
     session = node.create(1, "s", 7)
     proxy.rule = lambda called, _: "hang" if called == operation else None
     ledger = Ledger()

@@ -18,5 +18,7 @@ mod full_disk;
 mod kills;
 mod mqtt;
 mod process;
+#[cfg(feature = "aws")]
+mod spill_cuts;
 mod stalled_disk;
 mod topic_cuts;

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use powercut::{Control, Image, Recording};
 
@@ -58,6 +59,11 @@ impl Recorder {
         self.environment
             .iter()
             .fold(launch, |launch, (key, value)| launch.env(key, value))
+    }
+
+    /// Has another program recorded that keeps its data in the same folder.
+    pub fn record<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)))
     }
 
     /// Tells the position of the log, which is the time of the ledger.

@@ -149,6 +149,7 @@ mod aws_servers {
             session_role: "arn:aws:iam::000000000000:role/session".into(),
             patience: Duration::from_secs(20),
             hold_bytes: 16 << 20,
+            spill_bytes: 0,
             sweep_interval: Duration::from_secs(300),
             user_message_ttl: contract::HISTORY_LIFE,
             stream: None,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, Select};
 use bytes::Bytes;
-use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
+use futures_util::stream::{StreamExt as _, iter};
 use sha2::{Digest as _, Sha256};
 
 use super::Services;
@@ -188,13 +188,20 @@ impl History {
         let mut receipted = Vec::new();
         for batch in ids.chunks(limits::RECEIPT_BATCH) {
             let marks = iter(batch.to_vec()).map(|id| self.clone().mark(user, id));
-            let marks = marks.buffered(PARALLEL_RECEIPTS);
-            let made: Vec<Option<MessageId>> = marks.try_collect().await?;
-            let made: Vec<MessageId> = made.into_iter().flatten().collect();
+            let mut marks = marks.buffered(PARALLEL_RECEIPTS);
+            let (mut made, mut outcome) = (Vec::new(), Ok(()));
+            while let Some(mark) = marks.next().await {
+                match mark {
+                    Ok(mark) => made.extend(mark),
+                    Err(error) => outcome = outcome.and(Err(error)),
+                }
+            }
+            // What was made is told, whatever became of the others: nobody asks for it again.
             if !made.is_empty() {
                 self.tell(user, &made).await?;
             }
             metrics::counter!("fanfare_receipts_total").increment(made.len() as u64);
+            outcome?;
             receipted.extend(made);
         }
         Ok(receipted)

@@ -1,8 +1,8 @@
 //! The `aws` backend: sessions' queues are queues at SQS, sessions and history are rows in DynamoDB, keys come from STS.
 //!
-//! A node keeps nothing that another could miss. What it has in memory is what is under way, and the envelope counters
-//! that it has leased ([`leases`]); both end with it at no cost but that a sender who was not answered sends again. So
-//! any node serves any request.
+//! A node keeps nothing that another would need. What it has in memory is what is under way, and the envelope counters
+//! that it has leased ([`leases`]); both end with it at no cost but that a sender who was not answered sends again. On its
+//! disk are messages that AWS could not take ([`spill`]), which it delivers itself. So any node serves any request.
 //!
 //! - [`sessions`]: who there is ([`SessionDirectory`](super::plane::SessionDirectory)), rows in [`items`], found by [`lookup`]
 //! - [`orphans`]: queues that have no session
@@ -10,6 +10,7 @@
 //! - [`history`]: what users had ([`UserHistory`](super::plane::UserHistory)), written by the [`writer`]
 //! - [`broker`]: topics, through AWS IoT Core or another that speaks MQTT ([`TopicBroker`](super::broker::TopicBroker))
 //! - [`stream`]: records that are read at Kinesis, if they are, each shard by one node
+//! - [`spill`]: messages on this node's disk that AWS did not take in time
 //! - [`service`]: calls that are made again, with pauses, until patience ends
 //! - [`tables`]: what must be there before; [`provision`] makes it, with what is needed beside
 //! - [`signed`]: calls to services that have no client of their own here
@@ -35,6 +36,7 @@ pub mod relay;
 pub mod service;
 pub mod sessions;
 pub mod signed;
+pub mod spill;
 pub mod stream;
 pub mod tables;
 pub mod writer;
@@ -64,6 +66,8 @@ pub struct AwsOptions {
     pub patience: Duration,
     /// Bytes of messages that wait for SQS, and for history.
     pub hold_bytes: u64,
+    /// Bytes of messages that wait on disk for SQS and for history; 0: none do.
+    pub spill_bytes: u64,
     /// How often expired sessions are looked for, at most ([`lookup::pause_after`]).
     pub sweep_interval: Duration,
     /// How long history keeps a message.

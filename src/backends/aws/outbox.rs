@@ -515,6 +515,7 @@ mod tests {
             session_role: String::new(),
             patience: Duration::from_millis(100),
             hold_bytes: 1000,
+            spill_bytes: 0,
             sweep_interval: Duration::from_secs(1),
             user_message_ttl: Duration::from_secs(1),
             stream: None,

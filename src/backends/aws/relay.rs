@@ -1,8 +1,9 @@
 //! Messages to sessions: found in DynamoDB, sent to their queues at SQS, kept for their users.
 //!
 //! Both ways are gone at once, and each to its end: history that does not answer holds up no delivery, and the other way
-//! round. The sender is told that all is well when both are; told otherwise, and sending again, it may send some sessions
-//! the message twice. A message to many is handed over a part of the sessions at a time.
+//! round. The sender is told that all is well when both are, or when what a service did not take is on this node's disk
+//! ([`spill`](super::spill)); told otherwise, and sending again, it may send some sessions the message twice. A message to
+//! many is handed over a part of the sessions at a time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::Services;
 use super::lookup::Which;
 use super::outbox::{Outboxes, sealed_bytes};
 use super::sessions::Sessions;
+use super::spill::{Missed, Spill};
 use super::writer::{Keeping, Writer};
 use crate::backends::broker::TopicBroker;
 use crate::backends::plane::{MessageRelay, Parcel, QueueAddress, RelayError, Relayed, Relaying};
@@ -33,9 +35,11 @@ const FEW_SESSIONS: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Relay {
     services: Arc<Services>,
-    sessions: Sessions,
+    pub(super) sessions: Sessions,
     outboxes: Outboxes,
-    writer: Writer,
+    pub(super) writer: Writer,
+    /// Where what a service does not take in time goes.
+    spill: Option<Spill>,
 }
 
 impl Relay {
@@ -50,7 +54,15 @@ impl Relay {
             writer: Writer::start(services.clone()),
             services,
             sessions,
+            spill: None,
         }
+    }
+
+    /// The same, and what a service does not take in time is taken over there.
+    #[must_use]
+    pub fn spilling(mut self, spill: Spill) -> Self {
+        self.spill = Some(spill);
+        self
     }
 
     async fn deliver(self, parcel: Parcel) -> Result<Relayed, RelayError> {
@@ -61,13 +73,16 @@ impl Relay {
                 // The user's history has it, with a session or without: it waits for no look-up.
                 let kept = self.keep(&parcel, [user].into());
                 let sent = self.send_all(&parcel, Which::User(user), false, &mut relayed);
-                sent.await.and(kept.done().await)?;
+                let sent = sent.await;
+                sent.and(self.take_over(&parcel, kept.missed().await).await)?;
             }
-            (None, _, Some(_)) => {
-                let found = self.named(target, parcel.now).await?;
-                self.send_part(&parcel, &found, parcel.keep, &mut relayed)
-                    .await?;
-            }
+            (None, _, Some(_)) => match self.named(target, parcel.now).await {
+                Ok(found) => {
+                    self.send_part(&parcel, &found, parcel.keep, &mut relayed)
+                        .await?;
+                }
+                Err(error) => self.nobody_found(&parcel, error).await?,
+            },
             (None, Some(account), None) => {
                 let which = Which::Account(account);
                 self.send_all(&parcel, which, parcel.keep, &mut relayed)
@@ -98,12 +113,16 @@ impl Relay {
                 };
                 let sessions = found.as_deref().unwrap_or_default();
                 let handed_over = self.hand_over(&parcel, sessions, audience(&parcel, sessions));
-                let missing = found.as_ref().err().cloned();
+                let unknown = found.as_ref().err().cloned();
+                let spill = self.spill.clone();
                 under_way.push(async move {
-                    let (reached, outcome) = handed_over.await;
+                    let (reached, mut missed) = handed_over.await;
+                    if let Some(error) = unknown {
+                        missed.unknown(error);
+                    }
                     let mut relayed = Relayed::default();
                     count(&mut relayed, reached);
-                    let outcome = missing.map_or(outcome, Err);
+                    let outcome = Spill::take(spill.as_ref(), &parcel, missed).await;
                     let _ = done.send(outcome.map(|()| relayed).map_err(RelayError::from));
                 });
             }
@@ -155,7 +174,11 @@ impl Relay {
     }
 
     /// Sessions of an id, in one account or in any.
-    async fn named(&self, target: &Target, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+    pub(super) async fn named(
+        &self,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, StoreError> {
         let Some(session) = target.session.clone() else {
             return Ok(Vec::new());
         };
@@ -182,7 +205,10 @@ impl Relay {
         let mut from = None;
         let mut outcome = Ok(());
         loop {
-            let part = self.sessions.part(&which, from, parcel.now).await?;
+            let part = match self.sessions.part(&which, from, parcel.now).await {
+                Ok(part) => part,
+                Err(error) => return outcome.and(self.nobody_found(parcel, error).await),
+            };
             let mut sessions = part.sessions;
             sessions.retain(|session| is_meant(&parcel.target, session));
             // Whoever fails keeps the others from nothing.
@@ -195,7 +221,7 @@ impl Relay {
         }
     }
 
-    /// Sends to these sessions, to so many at a time that one message does not fill what may wait.
+    /// Sends to these sessions, a part of them at a time.
     async fn send_part(
         &self,
         parcel: &Parcel,
@@ -203,79 +229,116 @@ impl Relay {
         keep: bool,
         relayed: &mut Relayed,
     ) -> Result<(), StoreError> {
-        let room = self.services.options.hold_bytes / 4;
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let at_once = (room / sealed_bytes(parcel.body.len())).max(1);
         let mut outcome = Ok(());
-        for sessions in sessions.chunks(at_once) {
+        for sessions in sessions.chunks(self.at_once(parcel)) {
             let mut users = audience(parcel, sessions);
             users.retain(|_| keep);
-            let (reached, sent) = self.hand_over(parcel, sessions, users).await;
+            let (reached, missed) = self.hand_over(parcel, sessions, users).await;
             count(relayed, reached);
-            outcome = outcome.and(sent);
+            outcome = outcome.and(self.take_over(parcel, missed).await);
         }
         outcome
     }
 
+    /// To how many sessions at a time a message is sent.
+    pub(super) fn at_once(&self, parcel: &Parcel) -> usize {
+        at_once(parcel.body.len(), self.services.options.hold_bytes)
+    }
+
+    /// Has what a message missed taken over, if it may wait.
+    async fn take_over(&self, parcel: &Parcel, missed: Missed) -> Result<(), StoreError> {
+        Spill::take(self.spill.as_ref(), parcel, missed).await
+    }
+
+    /// The same for a message whose sessions could not be looked up.
+    async fn nobody_found(&self, parcel: &Parcel, error: StoreError) -> Result<(), StoreError> {
+        let mut missed = Missed::default();
+        missed.unknown(error);
+        self.take_over(parcel, missed).await
+    }
+
     /// Hands a message over to sessions and to users' history. It is on its way when this returns; what is returned waits
-    /// for the queues that have it.
-    fn hand_over(
+    /// for the queues that it is for, and says whom it missed.
+    pub(super) fn hand_over(
         &self,
         parcel: &Parcel,
         sessions: &[Session],
         users: BTreeSet<UserId>,
-    ) -> impl Future<Output = (Vec<QueueAddress>, Result<(), StoreError>)> + Send + use<> {
+    ) -> impl Future<Output = (Vec<QueueAddress>, Missed)> + Send + use<> {
         let send = |session: &Session| {
             let sent = answered(self.outboxes.send(session, parcel.body.clone()));
             let queue = QueueAddress {
                 name: session.queue_name.clone(),
                 url: session.queue_url.clone(),
             };
-            async move { (queue, sent.await) }
+            let key = session.key.clone();
+            async move { (key, queue, sent.await) }
         };
         let sent: Vec<_> = sessions.iter().map(send).collect();
         let kept = self.keep(parcel, users);
         async move {
-            let mut reached = Vec::new();
-            let mut outcome = Ok(());
-            for (queue, sent) in join_all(sent).await {
+            let mut queues = Vec::new();
+            let mut missed = Missed::default();
+            for (key, queue, sent) in join_all(sent).await {
                 match sent {
-                    Ok(true) => reached.push(queue),
+                    Ok(true) => {}
                     // It ended after it was found.
-                    Ok(false) => {}
-                    Err(error) => outcome = outcome.and(Err(error)),
+                    Ok(false) => continue,
+                    Err(error) => missed.session(key, queue.name.clone(), error),
                 }
+                queues.push(queue);
             }
-            (reached, outcome.and(kept.done().await))
+            missed.add(kept.missed().await);
+            (queues, missed)
         }
     }
 
     /// Hands a message over to users' history. It is on its way when this returns.
     fn keep(&self, parcel: &Parcel, users: BTreeSet<UserId>) -> Kept {
-        let entry = NewEntry {
+        let entry = self.entry(parcel);
+        let users = users.into_iter().filter(|_| parcel.keep);
+        Kept(
+            users
+                .map(|user| (user, self.writer.put(user, &entry)))
+                .collect(),
+        )
+    }
+
+    /// A message as history keeps it.
+    pub(super) fn entry(&self, parcel: &Parcel) -> NewEntry {
+        NewEntry {
             message_id: parcel.message_id.clone(),
             created: parcel.now,
             expires: parcel.now.plus(self.services.options.user_message_ttl),
             kind: parcel.kind.clone(),
             json: parcel.text.clone(),
-        };
-        let users = users.into_iter().filter(|_| parcel.keep);
-        Kept(users.map(|user| self.writer.put(user, &entry)).collect())
+        }
     }
 }
 
 /// A message on its way to users' history.
-struct Kept(Vec<Result<Keeping, StoreError>>);
+struct Kept(Vec<(UserId, Result<Keeping, StoreError>)>);
 
 impl Kept {
-    /// Waits until it is in all of them. Whoever calls this waits for nothing else any more.
-    async fn done(self) -> Result<(), StoreError> {
-        for keeping in self.0.iter().flatten() {
+    /// Waits until it is in all of them but those that are returned. Whoever calls this waits for nothing else any more.
+    async fn missed(self) -> Missed {
+        for keeping in self.0.iter().flat_map(|(_, keeping)| keeping) {
             keeping.hurry();
         }
-        let done = |keeping: Result<Keeping, StoreError>| async { keeping?.done().await };
-        let kept = join_all(self.0.into_iter().map(done)).await;
-        kept.into_iter().fold(Ok(()), Result::and)
+        let done = |(user, keeping): (UserId, Result<Keeping, StoreError>)| async move {
+            let kept = match keeping {
+                Ok(keeping) => keeping.done().await,
+                Err(error) => Err(error),
+            };
+            (user, kept)
+        };
+        let mut missed = Missed::default();
+        for (user, kept) in join_all(self.0.into_iter().map(done)).await {
+            if let Err(error) = kept {
+                missed.user(user, error);
+            }
+        }
+        missed
     }
 }
 
@@ -283,7 +346,7 @@ impl Kept {
 type Accepted = (Parcel, oneshot::Sender<Result<Relayed, RelayError>>);
 
 /// Whose history keeps a message that these sessions are sent.
-fn audience(parcel: &Parcel, sessions: &[Session]) -> BTreeSet<UserId> {
+pub(super) fn audience(parcel: &Parcel, sessions: &[Session]) -> BTreeSet<UserId> {
     match parcel.target.user {
         Some(user) => [user].into(),
         None => sessions.iter().filter_map(|session| session.user).collect(),
@@ -304,7 +367,7 @@ async fn answered<T>(
     handed_over?.await.unwrap_or_else(|_| Err(ending()))
 }
 
-fn is_meant(target: &Target, session: &Session) -> bool {
+pub(super) fn is_meant(target: &Target, session: &Session) -> bool {
     let (account, id) = (session.key.account, &session.key.session);
     target.account.is_none_or(|wanted| wanted == account)
         && target.session.as_ref().is_none_or(|wanted| wanted == id)
@@ -317,6 +380,12 @@ fn check_length(parcel: &Parcel) -> Result<(), RelayError> {
         true => Err(RelayError::TooLong { length, most }),
         false => Ok(()),
     }
+}
+
+/// To how many sessions at a time a message of this length is sent: so that it does not fill what may wait.
+fn at_once(length: usize, hold_bytes: u64) -> usize {
+    let room = usize::try_from(hold_bytes / 4).unwrap_or(usize::MAX);
+    (room / sealed_bytes(length)).clamp(1, limits::aws::SEND_PART)
 }
 
 fn ending() -> StoreError {
@@ -345,5 +414,17 @@ impl MessageRelay for Relay {
         let relaying = parcels.into_iter().map(accept).collect();
         tokio::spawn(self.clone().deliver_all(accepted));
         relaying
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_sent_to_so_many_sessions_at_a_time() {
+        assert_eq!(at_once(100, 64 << 20), limits::aws::SEND_PART);
+        assert_eq!(at_once(1_000, 4 << 20), (1 << 20) / sealed_bytes(1_000));
+        assert_eq!(at_once(1 << 20, 2 << 20), 1);
     }
 }

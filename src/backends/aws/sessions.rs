@@ -402,7 +402,7 @@ pub(super) fn is_lost(error: Option<&UpdateItemError>) -> bool {
 }
 
 /// Whether a condition did not hold, for the operations whose error types say it by code only.
-fn is_conditional<E: aws_smithy_types::error::metadata::ProvideErrorMetadata>(
+pub(super) fn is_conditional<E: aws_smithy_types::error::metadata::ProvideErrorMetadata>(
     error: Option<&E>,
 ) -> bool {
     let code = error.and_then(|error| error.code());

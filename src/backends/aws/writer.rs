@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use super::Services;
 use super::items::{Item, number, text};
 use super::outbox::{Held, Hold};
-use super::service::{self, Pauses};
+use super::service::{self, Pauses, persist};
+use super::sessions::is_conditional;
 use crate::config::limits;
 use crate::domain::history::NewEntry;
 use crate::domain::{MessageId, StoreError, Timestamp, UserId};
@@ -126,6 +127,28 @@ impl Writer {
             urgent,
             hurried: self.hurried.clone(),
         })
+    }
+
+    /// Writes an entry that was accepted some time ago, by itself: not over one of its id that was accepted later, and not
+    /// over itself, if it has come there after all; so what was read since stays read.
+    ///
+    /// # Errors
+    /// Why DynamoDB does not take it.
+    pub async fn put_late(&self, user: UserId, entry: &NewEntry) -> Result<(), StoreError> {
+        let options = &self.services.options;
+        let item = item(user, entry);
+        let call = self.services.db.put_item();
+        let call = call
+            .table_name(&options.messages_table)
+            .condition_expression("attribute_not_exists(messageId) OR created < :created")
+            .expression_attribute_values(":created", item["created"].clone())
+            .set_item(Some(item));
+        let pauses = Pauses::lasting(options.patience);
+        match persist("PutItem", pauses, || call.clone().send()).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_conditional(error.as_service_error()) => Ok(()),
+            Err(error) => Err(service::trouble("PutItem", error)),
+        }
     }
 }
 

@@ -32,3 +32,18 @@ pub const READ_BYTES: u64 = 10 << 20;
 /// How often a record is tried that is refused for good, in which nothing may be wrong with the record. Then it is
 /// given up, so that its shard goes on.
 pub const RECORD_TRIES: usize = 8;
+/// Sessions that a message is handed over to at a time; of more, a part at a time. So many at most does one errand on disk
+/// name.
+pub const SEND_PART: usize = 1000;
+/// Errands (messages that wait on disk for AWS) of one file, which share a sync, and are done again together if the node
+/// is killed while it does them. More go into the next; as many wait in memory for it, and senders beyond that.
+pub const SPILL_FILE_ERRANDS: usize = 64;
+/// Bytes from which on a file is full; its last errand may go beyond.
+pub const SPILL_FILE_BYTES: usize = 1 << 20;
+/// Bytes that reading an errand may take, so that a forged length allocates no more.
+pub const SPILL_READ_BYTES: usize = 8 << 20;
+
+// Sealed and in base64 a message has at most SQS's 1 MiB; an id of a session has 256 characters.
+const _: () = assert!(
+    SPILL_READ_BYTES > super::MESSAGE_BYTES + HISTORY_TEXT_BYTES + SEND_PART * (4 * 256 + 128)
+);

@@ -21,7 +21,12 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("store.compact_after_bytes", 4096, 1 << 40, "bytes"),
     ("sessions.key_lifetime", 1, 129_600, "seconds"),
     ("sessions.ttl", 0, 31_536_000, "seconds"),
-    ("sessions.retention", 60, 1_209_600, "seconds"),
+    (
+        "sessions.retention",
+        60,
+        super::LONGEST_RETENTION.as_secs(),
+        "seconds",
+    ),
     ("sessions.max_sessions", 1, 1_000_000_000, "sessions"),
     ("sessions.sweep_interval", 1, 86_400, "seconds"),
     ("sessions.queue_limit", 1, 10_000_000, "messages"),
@@ -36,6 +41,7 @@ pub const SETTINGS: &[(&str, u64, u64, &str)] = &[
     ("kinesis.shards", 1, 1000, "shards"),
     ("aws.patience", 1, 300, "seconds"),
     ("aws.hold_bytes", 2 << 20, 1 << 40, "bytes"),
+    ("aws.spill_bytes", 0, 1 << 40, "bytes"),
     ("aws.sweep_interval", 10, 86_400, "seconds"),
     (
         "aws.broker_max_subscriptions",

@@ -59,6 +59,15 @@ const REACHED: &[(&str, &str)] = &[
         "aws.consume_bytes",
         "reading_waits_for_what_is_not_relayed_yet",
     ),
+    ("aws.spill_bytes", "so_many_bytes_wait_and_no_more"),
+    (
+        "SPILL_READ_BYTES",
+        "a_forged_length_is_refused_before_it_is_allocated",
+    ),
+    (
+        "SEND_PART",
+        "a_message_is_sent_to_so_many_sessions_at_a_time",
+    ),
     (
         "aws.hold_bytes",
         "test_what_waits_is_bounded_and_refused_beyond",
