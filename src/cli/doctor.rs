@@ -17,8 +17,9 @@ mod settings;
 /// Look whether a server can work here, and say what to do where it can not.
 ///
 /// Looks at the settings, this machine's limits, the ports and the certificate. For the embedded backend: at the data
-/// directory and the speed of its disk. For backend = "aws": at credentials, the clock, each service, tables, the role of
-/// sessions' keys, and permissions. Nothing is changed; a file is written beside the data and removed again.
+/// directory and the speed of its disk. For backend = "aws": at the disk for messages that AWS does not take in time, at
+/// credentials, the clock, each service, tables, the role of sessions' keys, and permissions. Nothing is changed; a file is
+/// written beside the data and removed again.
 ///
 /// Exit code 0: no line says fail. 1: one does.
 ///
@@ -76,7 +77,10 @@ fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     findings.extend(ports::examine(config));
     match config.backend {
         Backend::Embedded => findings.extend(machine::data_directory(config)),
-        Backend::Aws => findings.extend(services(config)?),
+        Backend::Aws => {
+            findings.extend(machine::spill_folder(config));
+            findings.extend(services(config)?);
+        }
     }
     Ok(findings)
 }

@@ -44,25 +44,55 @@ fn judged_files(limit: Option<u64>, needed: u64) -> Finding {
     }
 }
 
+/// The folder that is there of a path, and a file in it, if one can be written.
+fn written_in(dir: &Path) -> (&Path, Result<Disk, String>) {
+    let folder = dir.ancestors().find(|folder| folder.is_dir());
+    let folder = folder.unwrap_or(Path::new("."));
+    let disk = Disk::open(folder).map_err(|error| {
+        let folder = folder.display();
+        format!("nothing can be written in {folder}: {error:#}")
+    });
+    (folder, disk)
+}
+
+/// What is found of a folder that can be written, or can be made.
+fn can_be_written(dir: &Path, folder: &Path) -> String {
+    let shown = dir.display();
+    match folder == dir {
+        true => format!("{shown} can be written"),
+        false => format!("{shown} is not there; it can be made"),
+    }
+}
+
+/// Where messages wait that AWS does not take in time, if they do.
+pub(super) fn spill_folder(config: &Config) -> Option<Finding> {
+    let dir = config.store.dir.join("spill");
+    if config.aws.spill_bytes == 0 {
+        return None;
+    }
+    let subject = "disk for messages that AWS does not take in time";
+    let (folder, disk) = written_in(&dir);
+    Some(match disk {
+        Ok(_) => Finding::ok(subject, can_be_written(&dir, folder)),
+        Err(found) => {
+            let advice = "give the folder to the user that Fanfare runs as, or set store.dir; with aws.spill_bytes = 0 none is needed";
+            Finding::fail(subject, found, advice)
+        }
+    })
+}
+
 /// The data directory, or where it will be made.
 pub(super) fn data_directory(config: &Config) -> Vec<Finding> {
     let dir = &config.store.dir;
-    let folder = dir.ancestors().find(|folder| folder.is_dir());
-    let folder = folder.unwrap_or(Path::new("."));
-    let shown = dir.display();
-    let mut disk = match Disk::open(folder) {
+    let (folder, disk) = written_in(dir);
+    let mut disk = match disk {
         Ok(disk) => disk,
-        Err(error) => {
-            let found = format!("nothing can be written in {}: {error:#}", folder.display());
+        Err(found) => {
             let advice = "give the folder to the user that Fanfare runs as, or set store.dir";
             return vec![Finding::fail("data directory", found, advice)];
         }
     };
-    let found = match folder == dir {
-        true => format!("{shown} can be written"),
-        false => format!("{shown} is not there; it can be made"),
-    };
-    let mut findings = vec![Finding::ok("data directory", found)];
+    let mut findings = vec![Finding::ok("data directory", can_be_written(dir, folder))];
     findings.push(match rustix::fs::statvfs(folder) {
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -187,8 +217,13 @@ mod tests {
             );
             assert_eq!(findings[0].found.contains("is not there"), !there);
         }
+        let level = |config: &Config| spill_folder(config).map(|finding| finding.level);
+        assert_eq!(level(&config), Some(Level::Ok));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         config.store.dir = "/proc/fanfare".into();
         assert_eq!(data_directory(&config)[0].level, Level::Fail);
+        assert_eq!(level(&config), Some(Level::Fail));
+        config.aws.spill_bytes = 0;
+        assert_eq!(level(&config), None);
     }
 }
