@@ -220,9 +220,12 @@ def test_a_session_that_ended_gets_nothing_nor_does_the_next_of_its_name(cluster
     session = node.create(1, "s", 7)
     sqs.rule = down("SendMessageBatch")
     node.post("/notify/user/7", {"msg": "x", "_sqs_only": 1})
-    node.get("/destroy" + session.path)
-    again = node.create(1, "s", 7)
+    node.server.kill()
+    other = cluster.node()
+    other.get("/destroy" + session.path)
+    again = other.create(1, "s", 7)
     sqs.rule = well
+    start_again(node)
     wait_for(lambda: waiting(node) == 0, SOON)
     assert drain(cluster, again)[1] == []
     assert (ended(node, "over"), ended(node, "delivered")) == (1, 0)
