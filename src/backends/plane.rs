@@ -181,7 +181,8 @@ pub type Relaying = BoxFuture<'static, Result<Relayed, RelayError>>;
 /// Takes messages to sessions.
 pub trait MessageRelay: Send + Sync + 'static {
     /// Hands a message over. The answer comes once it is durable in the queue of each session it is for and, if it is to
-    /// be kept, in history; what fails on the one side does not keep the other from going on.
+    /// be kept, in history, or with whoever takes it there as soon as that can be; what fails on the one side does not keep
+    /// the other from going on.
     ///
     /// # Errors
     /// [`RelayError`], here if nothing was handed over at all.
