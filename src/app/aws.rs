@@ -19,10 +19,10 @@ use crate::backends::aws::spill::Spill;
 use crate::backends::aws::spill::courier::Courier;
 use crate::backends::aws::spill::folder::Folder;
 use crate::backends::aws::stream::{self, Consumer};
-use crate::backends::aws::{AwsOptions, Services, StreamOptions, tables};
+use crate::backends::aws::{AwsOptions, IdentityOptions, Services, StreamOptions, tables};
 use crate::backends::broker::TopicBroker;
 use crate::backends::embedded::OpenError;
-use crate::config::{Backend, Config, Consume};
+use crate::config::{Backend, Config, Consume, SessionKeys};
 use crate::domain::{Clock, StoreError, Timestamp};
 use crate::wire::front::{BENCH_ROUTES, Door};
 use crate::wire::{http, iot, kinesis, probes};
@@ -60,10 +60,12 @@ pub(super) fn options(config: &Config) -> Option<AwsOptions> {
         dynamodb_endpoint: config.aws.dynamodb_endpoint.clone(),
         sts_endpoint: config.aws.sts_endpoint.clone(),
         kinesis_endpoint: config.aws.kinesis_endpoint.clone(),
+        cognito_endpoint: config.aws.cognito_endpoint.clone(),
         sessions_table: config.sessions_table(),
         messages_table: config.messages_table(),
-        // Whoever reads the configuration has complained if it is not there.
+        // Whoever reads the configuration has complained if what is needed is not there.
         session_role: config.aws.session_role.clone().unwrap_or_default(),
+        identities: identities(config),
         patience: config.aws.patience,
         hold_bytes: config.aws.hold_bytes,
         spill_bytes: config.aws.spill_bytes,
@@ -71,6 +73,16 @@ pub(super) fn options(config: &Config) -> Option<AwsOptions> {
         user_message_ttl: config.history.user_message_ttl,
         stream: stream(config),
     })
+}
+
+fn identities(config: &Config) -> Option<IdentityOptions> {
+    match config.aws.session_keys {
+        SessionKeys::Sts => None,
+        SessionKeys::Cognito => Some(IdentityOptions {
+            pool: config.aws.identity_pool.clone().unwrap_or_default(),
+            provider: config.developer_provider(),
+        }),
+    }
 }
 
 fn stream(config: &Config) -> Option<StreamOptions> {

@@ -13,7 +13,7 @@ mod remove;
 use self::{provision::provision, remove::remove_all};
 
 /// Kinds of what is provisioned.
-const KINDS: [&str; 4] = ["table", "stream", "role", "policy"];
+const KINDS: [&str; 6] = ["table", "stream", "pool", "role", "attachment", "policy"];
 
 /// What the aws backend needs on AWS, or on what speaks its protocols
 #[derive(Debug, Clone, clap::Args)]
@@ -28,10 +28,11 @@ enum Command {
     RemoveAll(RemoveAllArgs),
 }
 
-/// Make what is not there yet: the tables, the stream, the role of sessions' keys and the policy of the nodes.
+/// Make what is not there yet: the tables, the role of sessions' keys and the policy of the nodes; the stream if it is read
+/// (aws.consume), the pool of sessions' identities with its role if they are Cognito's (aws.session_keys).
 ///
 /// Settings come from where `fanfare serve` has them; credentials from where AWS's own tools take them. What is there
-/// stays; a policy, a trust or an expiry that is otherwise is put right. Everything made carries the tag fanfare:env.
+/// stays; a policy, a trust, an attached role or an expiry that is otherwise is put right. Everything made carries the tag fanfare:env.
 /// Queues are made with their sessions.
 ///
 /// Examples:

@@ -11,6 +11,9 @@ use super::{Config, Problem, Secret, seconds};
 pub const STS_KEY_LIFETIME: (Duration, Duration) =
     (Duration::from_secs(900), Duration::from_secs(43_200));
 
+/// Life of the keys that Cognito makes of an identity: it makes no others.
+pub const COGNITO_KEY_LIFETIME: Duration = Duration::from_secs(3600);
+
 /// On whose engines state lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,6 +22,16 @@ pub enum Backend {
     Embedded,
     /// On SQS, DynamoDB and STS, or what speaks their protocols.
     Aws,
+}
+
+/// Who makes sessions' keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionKeys {
+    /// STS, of a role, narrowed down by a session policy.
+    Sts,
+    /// Cognito, of an identity that each session gets.
+    Cognito,
 }
 
 /// Whether the stream at Kinesis is read, and from where on at first.
@@ -44,6 +57,8 @@ pub struct Aws {
     pub sts_endpoint: Option<String>,
     /// Where Kinesis is, if not at the region's own endpoint.
     pub kinesis_endpoint: Option<String>,
+    /// Where Cognito's identities are, if not at the region's own endpoint.
+    pub cognito_endpoint: Option<String>,
     /// Where IAM is, if not at AWS's own endpoint; only `fanfare aws` and `fanfare doctor` ask it.
     pub iam_endpoint: Option<String>,
     /// The table of sessions; `{env}` stands for the environment.
@@ -52,8 +67,14 @@ pub struct Aws {
     pub messages_table: String,
     /// The table of the leases of the stream's shards; `{env}` stands for the environment.
     pub leases_table: String,
-    /// ARN of the role that sessions' keys are made of.
+    /// Who makes sessions' keys: STS of `session_role`, or Cognito of identities in `identity_pool`.
+    pub session_keys: SessionKeys,
+    /// ARN of the role that sessions' keys are made of. STS must be told; Cognito knows its pool's role itself.
     pub session_role: Option<String>,
+    /// Id of the pool that sessions' identities are in. Needed with `session_keys = "cognito"`.
+    pub identity_pool: Option<String>,
+    /// Name under which that pool knows Fanfare as the one who says who somebody is; `{env}` stands for the environment.
+    pub developer_provider: String,
     /// How long a service that throttles or fails is tried again before whoever waits is refused.
     #[serde(with = "seconds")]
     pub patience: Duration,
@@ -94,11 +115,15 @@ impl Default for Aws {
             dynamodb_endpoint: None,
             sts_endpoint: None,
             kinesis_endpoint: None,
+            cognito_endpoint: None,
             iam_endpoint: None,
             sessions_table: "{env}-sqs-browser-sessions".to_owned(),
             messages_table: "{env}-sqs-browser-messages".to_owned(),
             leases_table: "{env}-fanfare-leases".to_owned(),
+            session_keys: SessionKeys::Sts,
             session_role: None,
+            identity_pool: None,
+            developer_provider: "{env}.fanfare".to_owned(),
             patience: Duration::from_secs(20),
             hold_bytes: 64 << 20,
             spill_bytes: 1 << 30,
@@ -133,6 +158,11 @@ impl Config {
         self.aws.leases_table.replace("{env}", &self.env)
     }
 
+    /// `[aws] developer_provider` with the environment in place.
+    pub fn developer_provider(&self) -> String {
+        self.aws.developer_provider.replace("{env}", &self.env)
+    }
+
     /// Whether the backend that is asked for can be had with the other settings.
     ///
     /// # Errors
@@ -145,17 +175,44 @@ impl Config {
             let text = "backend = \"aws\": this program was built without the feature `aws`";
             return Err(Problem(text.to_owned()));
         }
+        match self.aws.session_keys {
+            SessionKeys::Sts => self.check_sts()?,
+            SessionKeys::Cognito => self.check_cognito()?,
+        }
+        self.check_broker()
+    }
+
+    fn check_sts(&self) -> Result<(), Problem> {
         if self.aws.session_role.is_none() {
             let text = "backend = \"aws\" needs aws.session_role, the ARN of the role that sessions' keys are made of";
             return Err(Problem(text.to_owned()));
         }
-        self.check_broker()?;
         let (least, most) = STS_KEY_LIFETIME;
         if !(least..=most).contains(&self.sessions.key_lifetime) {
             return Err(Problem(format!(
                 "backend = \"aws\": sessions.key_lifetime must be from {} to {}, as STS has it",
                 least.as_secs(),
                 most.as_secs()
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_cognito(&self) -> Result<(), Problem> {
+        let Some(pool) = &self.aws.identity_pool else {
+            let text = "aws.session_keys = \"cognito\" needs aws.identity_pool, the id of the pool that sessions' identities are in";
+            return Err(Problem(text.to_owned()));
+        };
+        let region = &self.region;
+        if pool.split(':').next() != Some(region) {
+            return Err(Problem(format!(
+                "aws.identity_pool {pool} must be in the region {region}"
+            )));
+        }
+        if self.sessions.key_lifetime != COGNITO_KEY_LIFETIME {
+            return Err(Problem(format!(
+                "aws.session_keys = \"cognito\": sessions.key_lifetime must be {}, as Cognito has it",
+                COGNITO_KEY_LIFETIME.as_secs()
             )));
         }
         Ok(())
@@ -197,13 +254,40 @@ pub(super) mod tests {
     }
 
     #[test]
+    #[cfg(feature = "aws")]
+    fn cognito_needs_a_pool_of_the_region_and_its_own_key_life() {
+        let cognito = |change: fn(&mut Config)| {
+            move |config: &mut Config| {
+                config.aws.session_keys = SessionKeys::Cognito;
+                config.aws.session_role = None;
+                config.aws.identity_pool = Some("us-east-1:e083f780".into());
+                config.sessions.key_lifetime = COGNITO_KEY_LIFETIME;
+                change(config);
+            }
+        };
+        check(cognito(|_| {}), "");
+        check(
+            cognito(|config| config.aws.identity_pool = None),
+            "aws.identity_pool",
+        );
+        check(
+            cognito(|config| config.region = "eu-west-1".into()),
+            "must be in the region eu-west-1",
+        );
+        check(
+            cognito(|config| config.sessions.key_lifetime = Duration::from_secs(3599)),
+            "sessions.key_lifetime must be 3600",
+        );
+    }
+
+    #[test]
     #[cfg(not(feature = "aws"))]
     fn without_the_feature_it_says_so() {
         check(|_| {}, "built without the feature `aws`");
     }
 
     #[test]
-    fn tables_carry_the_environment() {
+    fn names_carry_the_environment() {
         let config = Config {
             env: "prod".to_owned(),
             ..Config::default()
@@ -211,5 +295,6 @@ pub(super) mod tests {
         assert_eq!(config.sessions_table(), "prod-sqs-browser-sessions");
         assert_eq!(config.messages_table(), "prod-sqs-browser-messages");
         assert_eq!(config.leases_table(), "prod-fanfare-leases");
+        assert_eq!(config.developer_provider(), "prod.fanfare");
     }
 }

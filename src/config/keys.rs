@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use figment::value::Value;
 
 use super::{Account, BrokerUrl, Role, Room, broker, limits, rooms};
+use crate::domain::IdentityId;
 
 /// A key's value must pass the check; the words say what passes.
 pub(super) struct Text {
@@ -79,6 +80,7 @@ pub(super) const TEXTS: &[Text] = &[
     endpoint("aws.dynamodb_endpoint"),
     endpoint("aws.sts_endpoint"),
     endpoint("aws.kinesis_endpoint"),
+    endpoint("aws.cognito_endpoint"),
     endpoint("aws.iam_endpoint"),
     table("aws.sessions_table"),
     table("aws.messages_table"),
@@ -87,6 +89,21 @@ pub(super) const TEXTS: &[Text] = &[
         key: "aws.consume",
         allowed: "off, latest or trim_horizon",
         check: |text| matches!(text, "off" | "latest" | "trim_horizon"),
+    },
+    Text {
+        key: "aws.session_keys",
+        allowed: "sts or cognito",
+        check: |text| matches!(text, "sts" | "cognito"),
+    },
+    Text {
+        key: "aws.identity_pool",
+        allowed: "the id of an identity pool, such as us-east-1:11111111-2222-4333-8444-555555555555",
+        check: |text| IdentityId::parse(text).is_ok(),
+    },
+    Text {
+        key: "aws.developer_provider",
+        allowed: "1 to 128 letters, digits, dots, hyphens, underscores and {env}",
+        check: |text| is_name(&text.replace("{env}", "sixteen_letters_"), 128, "-_."),
     },
     Text {
         key: "aws.session_role",

@@ -497,6 +497,21 @@ mod tests {
             &["aws.session_role", "arn:aws:iam::"],
         );
         check(
+            "FANFARE_AWS_SESSION_KEYS",
+            "iam",
+            &["aws.session_keys", "sts or cognito"],
+        );
+        check(
+            "FANFARE_AWS_IDENTITY_POOL",
+            "prod-fanfare",
+            &["aws.identity_pool", "us-east-1:"],
+        );
+        check(
+            "FANFARE_AWS_DEVELOPER_PROVIDER",
+            "a b",
+            &["aws.developer_provider", "dots, hyphens"],
+        );
+        check(
             "FANFARE_BENCH_ENABLED",
             "yes",
             &["bench.enabled", "true or false"],

@@ -22,7 +22,7 @@ mod rights;
 mod rooms;
 mod secret;
 
-pub use aws::{Aws, Backend, Consume, STS_KEY_LIFETIME};
+pub use aws::{Aws, Backend, COGNITO_KEY_LIFETIME, Consume, STS_KEY_LIFETIME, SessionKeys};
 pub use broker::{BrokerScheme, BrokerUrl};
 pub use console::Console;
 pub use demo::{Demo, DemoEnabled};

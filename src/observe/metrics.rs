@@ -45,6 +45,11 @@ const ALL: &[(&str, Kind, &str)] = &[
         "Bytes that wait for SQS, for history and for the broker in the aws backend",
     ),
     (
+        "fanfare_aws_orphaned_identities_total",
+        Counter,
+        "Identities without a session that the aws backend removed",
+    ),
+    (
         "fanfare_aws_orphaned_queues_total",
         Counter,
         "Queues without a session that the aws backend removed",

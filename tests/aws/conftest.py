@@ -31,6 +31,9 @@ SETTINGS = {
 }
 
 
+#: What makes a node have sessions' keys made by Cognito.
+COGNITO = {"FANFARE_AWS_SESSION_KEYS": "cognito", "FANFARE_SESSIONS_KEY_LIFETIME": "3600"}
+
 #: Operations that the nodes of all tests have called, as they count them themselves.
 MADE = set()
 
@@ -80,6 +83,7 @@ class Cluster:
     def __init__(self):
         self.env = "t" + uuid.uuid4().hex[:10]
         self.nodes = []
+        self.servers = []
         self.proxies = []
         self.dynamodb = client("dynamodb", url_of("DYNAMODB"))
         self.sqs = client("sqs", url_of("SQS"))
@@ -118,6 +122,21 @@ class Cluster:
         self.proxies.append(proxy)
         return proxy
 
+    def cognito(self):
+        """A proxy before servers that have Cognito's operations together: moto makes identities and their keys, MiniStack has
+        pools and lists, and Fanfare itself deletes, having verified the signature."""
+        fanfare = Server(
+            FANFARE_OPERATOR_ACCESS_KEY=SETTINGS["AWS_ACCESS_KEY_ID"],
+            FANFARE_OPERATOR_SECRET_KEY=SETTINGS["AWS_SECRET_ACCESS_KEY"],
+        )
+        self.servers.append(fanfare)
+        fanfare.start()
+        made = {"GetOpenIdTokenForDeveloperIdentity", "GetCredentialsForIdentity"}
+        others = {**dict.fromkeys(made, url_of("STS")), "DeleteIdentities": fanfare.url}
+        proxy = Proxy(url_of("MINISTACK"), others)
+        self.proxies.append(proxy)
+        return proxy
+
     def form_proxy(self, service, asked):
         """A proxy before a service of the Query protocol that notes the forms it is sent."""
         proxy = self.proxy(service)
@@ -146,6 +165,9 @@ class Cluster:
                 if node.process is not None and node.process.poll() is None:
                     node.kill()
                 node.remove()
+            for server in self.servers:
+                server.kill()
+                server.remove()
             for proxy in self.proxies:
                 proxy.close()
 

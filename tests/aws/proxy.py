@@ -1,4 +1,4 @@
-"""A proxy before SQS or DynamoDB that spoils calls as it is told."""
+"""A proxy before a service that spoils calls as it is told."""
 
 import http.client
 import json
@@ -12,6 +12,7 @@ THROTTLED = {
     "DynamoDB_20120810": ("com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException", 400),
     "AmazonSQS": ("com.amazonaws.sqs#RequestThrottled", 403),
     "Kinesis_20131202": ("ProvisionedThroughputExceededException", 400),
+    "AWSCognitoIdentityService": ("TooManyRequestsException", 400),
 }
 
 
@@ -21,18 +22,20 @@ class Proxy:
     `throttle`, `fail` (500), `cut` (the connection ends and the service has not heard of it), `lose` (the service has
     done it, and its answer is lost), `part` (a batch is done in part), `hang` (no answer for 20 s), `conflict` (a
     condition does not hold), `deny` (refused for good), `expire` (an iterator is too old), `age` (the service says that
-    what it tells of was made long ago).
+    what it tells of was made long ago). `others` are places that have operations which the service has not: each gets its own.
     """
 
-    def __init__(self, target):
+    def __init__(self, target, others=None):
         self.rule = lambda operation, body: None
         #: What time answers say it is, if not the right one.
         self.date = None
         self.calls = {}
         self.spoiled = {}
+        #: Operations that came without a signature.
+        self.unsigned = set()
         self._lock = threading.Lock()
-        target = urllib.parse.urlsplit(target)
-        self._target = (target.hostname, target.port)
+        places = {None: target, **(others or {})}
+        self._places = {operation: urllib.parse.urlsplit(place).netloc for operation, place in places.items()}
         self._hanging = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -50,8 +53,11 @@ class Proxy:
             where[operation] = where.get(operation, 0) + 1
 
     def _forward(self, headers, body):
-        connection = http.client.HTTPConnection(*self._target, timeout=30)
-        kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
+        operation = headers.get("X-Amz-Target", "").rpartition(".")[2]
+        place = self._places.get(operation, self._places[None])
+        connection = http.client.HTTPConnection(place, timeout=30)
+        # With the host that it was signed for.
+        kept = {name: value for name, value in headers.items() if name.lower() != "content-length"}
         connection.request("POST", "/", body, kept)
         answer = connection.getresponse()
         content = answer.read()
@@ -95,6 +101,8 @@ class Proxy:
                 target = self.headers.get("X-Amz-Target", "Query.form")
                 prefix, operation = target.split(".")
                 proxy._note(proxy.calls, operation)
+                if "Authorization" not in self.headers:
+                    proxy.unsigned.add(operation)
                 spoil = proxy.rule(operation, body)
                 if spoil:
                     proxy._note(proxy.spoiled, operation)
@@ -122,7 +130,10 @@ class Proxy:
                     return self._cut()
                 if spoil == "age":
                     told = json.loads(content)
-                    told["Attributes"]["CreatedTimestamp"] = "1000000000"
+                    for identity in told.get("Identities", []):
+                        identity["CreationDate"] = 1000000000
+                    if "Attributes" in told:
+                        told["Attributes"]["CreatedTimestamp"] = "1000000000"
                     return self._answer(200, told)
                 self.send_response(status)
                 for name in ("Content-Type", "x-amz-crc32", "x-amzn-RequestId"):

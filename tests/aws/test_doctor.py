@@ -3,11 +3,12 @@
 import json
 import socket
 
+import boto3
 import pytest
 
 from conftest import command, run, url_of
-from server import AWS_ACCOUNT
-from test_provision import Place
+from server import AWS_ACCOUNT, REGION
+from test_provision import Place, WithIdentities
 
 
 @pytest.fixture
@@ -50,6 +51,71 @@ def test_where_everything_is_there_all_is_well(place):
     for subject in (f"table {place.sessions}", f"stream {place.stream}", f"role {place.role}", "clock", "session keys"):
         assert findings[subject]["level"] == "ok"
     assert {"credentials", "dynamodb", "sqs", "settings"} <= set(findings)
+
+
+def test_a_pool_of_identities_is_looked_at_and_tried(cluster):
+    place, cognito = WithIdentities(), cluster.cognito()
+    place.provision()
+    pool = {"FANFARE_AWS_COGNITO_ENDPOINT": cognito.url, "FANFARE_AWS_IDENTITY_POOL": place.pool()["IdentityPoolId"]}
+    findings, code = doctor(place, **pool)
+    assert code == 0, findings
+    for subject in (f"pool {place.env}-fanfare", f"attachment {place.env}-fanfare", "session keys"):
+        assert findings[subject]["level"] == "ok"
+    assert cognito.calls["DeleteIdentities"] == 1, "what is tried is removed again"
+    place.pools.set_identity_pool_roles(IdentityPoolId=pool["FANFARE_AWS_IDENTITY_POOL"], Roles={})
+    cognito.rule = lambda operation, _: "deny" if operation == "GetOpenIdTokenForDeveloperIdentity" else None
+    findings, code = doctor(place, **pool)
+    assert code == 1
+    assert levels(findings)[f"attachment {place.env}-fanfare"] == levels(findings)["session keys"] == "fail"
+    assert "--only attachment" in findings[f"attachment {place.env}-fanfare"]["advice"]
+    assert "AccessDenied" in findings["session keys"]["found"]
+
+
+def test_permissions_are_simulated(place):
+    """On MiniStack, which has the services, and evaluates policies when IAM is asked to."""
+    stack = url_of("MINISTACK")
+    services = ["DYNAMODB", "SQS", "STS", "KINESIS", "IAM"]
+    there = {f"FANFARE_AWS_{service}_ENDPOINT": stack for service in services}
+    # An access key of twelve digits is an account there.
+    keys = {"AWS_ACCESS_KEY_ID": AWS_ACCOUNT}
+    command("aws", "provision", "--env", place.env, **place.settings(**there, **keys))
+    clients = {}
+    for service in ("iam", "sts"):
+        clients[service] = boto3.client(
+            service, endpoint_url=stack, region_name=REGION, aws_access_key_id=AWS_ACCOUNT, aws_secret_access_key="local"
+        )
+    iam = clients["iam"]
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    role = f"{place.env}-node"
+    arn = iam.create_role(
+        RoleName=role, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    )["Role"]["Arn"]
+    iam.attach_role_policy(RoleName=role, PolicyArn=place.policy)
+    keys = clients["sts"].assume_role(RoleArn=arn, RoleSessionName="node")["Credentials"]
+    keys = {
+        "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": keys["SessionToken"],
+    }
+    findings, _ = doctor(place, **there, **keys)
+    finding = findings["permissions"]
+    assert (finding["level"], finding["found"]) == ("ok", f"all {count_of(iam, place)} actions of the nodes' policy")
+    denied = {"Effect": "Deny", "Action": ["sqs:SendMessage", "dynamodb:Scan"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [denied]})
+    iam.put_role_policy(RoleName=role, PolicyName="less", PolicyDocument=policy)
+    findings, code = doctor(place, **there, **keys)
+    finding = findings["permissions"]
+    assert code == 1 and finding["level"] == "fail" and f"role/{role} may not: " in finding["found"]
+    assert finding["found"].split("may not: ")[1].split(", ") == ["dynamodb:Scan", "sqs:SendMessage"]
+    iam.detach_role_policy(RoleName=role, PolicyArn=place.policy)
+    findings, _ = doctor(place, **there, **keys)
+    assert findings["permissions"]["found"].count(", ") == count_of(iam, place) - 1, "none is left"
+
+
+def count_of(iam, place):
+    """How many actions the nodes' policy has, each in each statement."""
+    found = iam.get_policy_version(PolicyArn=place.policy, VersionId="v1")["PolicyVersion"]["Document"]
+    return sum(len(statement["Action"]) for statement in found["Statement"])
 
 
 def test_what_is_missing_is_said_with_what_to_do(place):

@@ -6,10 +6,13 @@ import uuid
 
 import pytest
 
-from conftest import SETTINGS, client, command, run, url_of
+from conftest import COGNITO, SETTINGS, client, command, run, url_of
 from server import AWS_ACCOUNT, REGION
 
 KINDS = ["table", "table", "table", "stream", "role", "policy"]
+
+#: The same where sessions' keys are Cognito's.
+KINDS_OF_COGNITO = ["table", "table", "table", "stream", "pool", "role", "attachment", "policy"]
 
 
 class Place:
@@ -209,3 +212,115 @@ def test_an_engine_without_tags_is_provisioned_by_name(place):
 def test_a_stream_that_nobody_reads_is_not_made(place):
     made = place.provision(FANFARE_AWS_CONSUME="off")
     assert made.count(": made") == len(KINDS) - 2 and "stream" not in made and "leases" not in made
+
+
+@pytest.fixture
+def identities():
+    """The same, with identities: their pools are at MiniStack, everything else is at moto."""
+    return WithIdentities()
+
+
+class WithIdentities(Place):
+    """An environment whose sessions' keys are Cognito's."""
+
+    def __init__(self):
+        super().__init__()
+        self.role = f"{self.env}-fanfare-identity"
+        self.pools = client("cognito-identity", url_of("MINISTACK"))
+
+    def settings(self, **more):
+        places = {"FANFARE_AWS_COGNITO_ENDPOINT": url_of("MINISTACK")}
+        return super().settings(**{**COGNITO, **places, **more})
+
+    def pool(self):
+        """What is there under the name that a pool has."""
+        listed = self.pools.get_paginator("list_identity_pools").paginate(PaginationConfig={"PageSize": 60})
+        [found] = [pool for page in listed for pool in page["IdentityPools"] if pool["IdentityPoolName"] == f"{self.env}-fanfare"]
+        return self.pools.describe_identity_pool(IdentityPoolId=found["IdentityPoolId"])
+
+
+def test_identities_get_a_pool_and_its_role(identities):
+    plan = identities.provision("--dry-run")
+    assert plan.count("would be made") == len(KINDS_OF_COGNITO)
+    made = identities.provision()
+    assert made.count(": made") == len(KINDS_OF_COGNITO)
+    pool = identities.pool()
+    assert f"set aws.identity_pool to {pool['IdentityPoolId']}" in made and "aws.session_role" not in made
+    again = identities.parts()
+    assert [part["kind"] for part in again] == KINDS_OF_COGNITO
+    assert states(again) == ["there"] * len(KINDS_OF_COGNITO)
+    known = {"FANFARE_AWS_IDENTITY_POOL": pool["IdentityPoolId"]}
+    assert identities.provision(**known).count("is there") == len(KINDS_OF_COGNITO)
+    assert "set aws" not in identities.provision(**known)
+
+    assert pool["DeveloperProviderName"] == f"{identities.env}.fanfare"
+    assert pool["AllowUnauthenticatedIdentities"] is False
+    assert pool["IdentityPoolTags"] == {"fanfare:env": identities.env}
+    role = identities.iam.get_role(RoleName=identities.role)["Role"]
+    roles = identities.pools.get_identity_pool_roles(IdentityPoolId=pool["IdentityPoolId"])["Roles"]
+    assert roles == {"authenticated": role["Arn"]}
+    [trust] = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Federated": "cognito-identity.amazonaws.com"}
+    assert trust["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert trust["Condition"] == {
+        "StringEquals": {"cognito-identity.amazonaws.com:aud": pool["IdentityPoolId"]},
+        "ForAnyValue:StringLike": {"cognito-identity.amazonaws.com:amr": "authenticated"},
+    }
+    inline = identities.iam.get_role_policy(RoleName=identities.role, PolicyName="queues")["PolicyDocument"]
+    [own] = inline["Statement"]
+    assert own["Condition"] == {"StringEquals": {"aws:ResourceTag/fanfare:identity": "${cognito-identity.amazonaws.com:sub}"}}
+    version = identities.iam.get_policy_version(PolicyArn=identities.policy, VersionId="v1")["PolicyVersion"]
+    arn = f"arn:aws:cognito-identity:{REGION}:{AWS_ACCOUNT}:identitypool/{pool['IdentityPoolId']}"
+    by_sid = {statement["Sid"]: statement for statement in version["Document"]["Statement"]}
+    assert by_sid["Identities"]["Resource"] == [arn] and "SessionKeys" not in by_sid
+
+
+def test_a_pool_that_differs_is_put_right(identities):
+    identities.provision()
+    pool = identities.pool()
+    id = pool["IdentityPoolId"]
+    pool.pop("ResponseMetadata")
+    identities.pools.update_identity_pool(**{**pool, "AllowUnauthenticatedIdentities": True})
+    identities.pools.set_identity_pool_roles(IdentityPoolId=id, Roles={"unauthenticated": "arn:aws:iam::1:role/other"})
+    plan = identities.parts("--dry-run")
+    differing = {part["kind"]: [d["what"] for d in part["differences"]] for part in plan if part["differences"]}
+    assert differing == {"pool": ["guests"], "attachment": ["authenticated"]}
+    assert identities.provision().count("put right") == 2
+    assert states(identities.parts()) == ["there"] * len(KINDS_OF_COGNITO)
+    mended = identities.pool()
+    assert mended["DeveloperProviderName"] == pool["DeveloperProviderName"], "all else stays"
+    assert mended["IdentityPoolTags"] == pool["IdentityPoolTags"]
+    refused = run("aws", "provision", "--env", identities.env, **identities.settings(FANFARE_AWS_DEVELOPER_PROVIDER="other"))
+    assert refused.returncode == 1 and "stays as it is" in refused.stdout
+    assert f"{identities.env}-fanfare: not what Fanfare can use" in refused.stderr
+
+
+def test_a_pool_is_removed_if_it_is_ours(identities):
+    identities.provision()
+    id = identities.pool()["IdentityPoolId"]
+    removed = identities.remove("--yes")
+    assert removed.returncode == 0, removed.stderr
+    assert removed.stdout.count(": removed") == len(KINDS_OF_COGNITO)
+    with pytest.raises(identities.pools.exceptions.ResourceNotFoundException):
+        identities.pools.describe_identity_pool(IdentityPoolId=id)
+    name = f"{identities.env}-fanfare"
+    identities.pools.create_identity_pool(IdentityPoolName=name, AllowUnauthenticatedIdentities=False)
+    removed = identities.remove("--yes")
+    assert removed.returncode == 0 and "stays: it has no tag fanfare:env" in removed.stdout
+    identities.pool()
+
+
+def test_what_names_the_pool_is_not_made_before_it(identities):
+    for kind in ("role", "policy", "attachment"):
+        refused = run("aws", "provision", "--env", identities.env, "--only", kind, **identities.settings())
+        assert refused.returncode == 1 and f"there is no identity pool {identities.env}-fanfare" in refused.stderr
+    assert "id of the identity pool" in identities.provision("--only", "role", "--dry-run", "--json")
+
+
+def test_an_engine_without_roles_of_pools_is_told(identities):
+    """moto: it makes the pool, and knows nothing of the roles that a pool gives."""
+    place = {"FANFARE_AWS_COGNITO_ENDPOINT": identities.moto, "FANFARE_AWS_PATIENCE": "1"}
+    assert identities.provision("--only", "pool", **place).count(": made") == 1
+    assert identities.provision("--only", "pool", **place).count("is there") == 1
+    told = run("aws", "provision", "--env", identities.env, "--only", "attachment", **identities.settings(**place))
+    assert told.returncode == 1 and "GetIdentityPoolRoles" in told.stderr

@@ -14,11 +14,14 @@ import yaml
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "tests/aws"), str(REPOSITORY / "tests/python")]
 
-from conftest import SETTINGS, client, command, run, url_of  # noqa: E402
+from conftest import COGNITO, SETTINGS, client, command, run, url_of  # noqa: E402
 from server import AWS_ACCOUNT, REGION  # noqa: E402
 
 AWS = REPOSITORY / "deploy/aws"
 TEMPLATE = AWS / "cloudformation.yaml"
+
+#: What the id of a pool is in a plan, before the pool is there.
+POOL = "(id of the identity pool)"
 
 
 def settings(**more):
@@ -29,14 +32,24 @@ def settings(**more):
     return {**kept, **places, "FANFARE_AWS_ACCOUNT": AWS_ACCOUNT, "FANFARE_REGION": REGION, "FANFARE_AWS_CONSUME": "latest", **more}
 
 
-def plan(env):
+def plan(env, **more):
     """What the program would make, part by part."""
-    printed = command("aws", "provision", "--dry-run", "--json", "--env", env, **settings())
-    return {(part["kind"], part["name"]): part for part in json.loads(printed)["parts"]}
+    printed = command("aws", "provision", "--dry-run", "--json", "--env", env, **settings(**more))
+    return {(part["kind"], part["name"]): part["wanted"] for part in json.loads(printed)["parts"]}
 
 
 def wanted(env):
-    return {key: part["wanted"] for key, part in plan(env).items()}
+    """Everything that the program can make, with topics at AWS IoT Core: for who has sessions' keys made by STS, and for who
+    has identities. The nodes' policy allows both."""
+    topics = {"FANFARE_AWS_BROKER_PRESIGN": "true"}
+    pools = {**COGNITO, "FANFARE_AWS_COGNITO_ENDPOINT": url_of("MINISTACK")}
+    sts, cognito = plan(env, **topics), plan(env, **topics, **pools)
+    policy = ("policy", f"{env}-fanfare-node")
+    statements = sts[policy]["policy"]["Statement"]
+    more = [each for each in cognito[policy]["policy"]["Statement"] if each not in statements]
+    at = next(at for at, each in enumerate(statements) if each["Sid"] == "SessionKeys")
+    statements[at + 1 : at + 1] = more
+    return {**cognito, **sts}
 
 
 def substituted(text, names):
@@ -53,7 +66,7 @@ def keys(schema, types):
 
 def template(env):
     """The template with its parameters and functions put in."""
-    names = {"Env": env, "Shards": 1, "KeyLifetime": 14400}
+    names = {"Env": env, "Shards": 1, "KeyLifetime": 14400, "IdentityPool": POOL}
     names |= {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": AWS_ACCOUNT}
     loader = type("Loader", (yaml.SafeLoader,), {})
     loader.add_constructor("!Sub", lambda load, node: substituted(load.construct_scalar(node), names))
@@ -86,6 +99,16 @@ def of_cloudformation(env):
             }
         elif kind == "AWS::Kinesis::Stream":
             parts["stream", made["Name"]] = {"shards": made["ShardCount"]}
+        elif kind == "AWS::Cognito::IdentityPool":
+            parts["pool", made["IdentityPoolName"]] = {
+                "developerProvider": made["DeveloperProviderName"],
+                "guests": made["AllowUnauthenticatedIdentities"],
+            }
+            made["Tags"] = made["IdentityPoolTags"]
+        elif kind == "AWS::Cognito::IdentityPoolRoleAttachment":
+            assert made["IdentityPoolId"] == POOL and made["Roles"] == {"authenticated": "IdentityRole.Arn"}
+            attached = f"arn:aws:iam::{AWS_ACCOUNT}:role/{env}-fanfare-identity"
+            parts["attachment", f"{env}-fanfare"] = {"authenticated": attached}
         elif kind == "AWS::IAM::ManagedPolicy":
             parts["policy", made["ManagedPolicyName"]] = {"policy": made["PolicyDocument"]}
         elif "Policies" in made:
@@ -138,8 +161,10 @@ def of_terraform(env):
     parts = {}
     for block in terraform()["resource"]:
         [(kind, resources)] = block.items()
-        [(_, made)] = resources.items()
-        name = substituted(made["name"], named) if "name" in made else None
+        [(own, made)] = resources.items()
+        name = made.get("name", made.get("identity_pool_name"))
+        # Policies within roles all have the same name.
+        name = own if name is None or kind == "aws_iam_role_policy" else substituted(name, named)
         if kind == "aws_dynamodb_table":
             types = {each["name"]: each["type"] for each in made["attribute"]}
             [ttl] = made.get("ttl", [{"enabled": True, "attribute_name": None}])
@@ -161,14 +186,26 @@ def of_terraform(env):
     return parts
 
 
+#: What the program's parts are called there.
+TERRAFORMS = {"stream": "aws_kinesis_stream", "role": "aws_iam_role", "policy": "aws_iam_policy"}
+
+
 def test_terraform_is_well_formed_and_says_what_the_program_makes():
     found, expected = of_terraform("prod"), wanted("prod")
     tables = {key: value for key, value in expected.items() if key[0] == "table"}
     assert {key: value for key, value in found.items() if key[0] == "table"} == tables
-    rest = {key[0]: key[1] for key in expected if key[0] != "table"}
-    assert ("aws_kinesis_stream", rest["stream"]) in found
-    assert ("aws_iam_role", rest["role"]) in found and ("aws_iam_policy", rest["policy"]) in found
-    for kind, name, file in [("aws_iam_policy", rest["policy"], "node"), ("aws_iam_role_policy", "queues", "session")]:
+    for (kind, name), of in expected.items():
+        if kind == "pool":
+            pool = found["aws_cognito_identity_pool", name]
+            assert substituted(pool["developer_provider_name"], {"var.env": "prod"}) == of["developerProvider"]
+            assert pool["allow_unauthenticated_identities"] is of["guests"]
+        elif kind in TERRAFORMS:
+            assert (TERRAFORMS[kind], name) in found
+    attachment = found["aws_cognito_identity_pool_roles_attachment", "sessions"]
+    assert "aws_iam_role.identity.arn" in json.dumps(attachment["roles"])
+    policies = [("aws_iam_policy", "prod-fanfare-node", "node")]
+    policies += [("aws_iam_role_policy", "queues", "session"), ("aws_iam_role_policy", "own_queue", "identity")]
+    for kind, name, file in policies:
         # The very file that the program has in it.
         assert f"../policies/{file}.json" in found[kind, name]["policy"]
     for each in ("outputs.tf", "variables.tf"):
@@ -181,9 +218,13 @@ def test_terraforms_names_make_the_programs_policies():
     [given] = terraform()["locals"]
     values = {"data.aws_partition.here.partition": "aws", "data.aws_region.here.name": REGION}
     values |= {"data.aws_caller_identity.here.account_id": AWS_ACCOUNT, "var.env": "prod"}
+    values |= {"aws_cognito_identity_pool.sessions.id": POOL}
     names = {name: substituted(value, values) for name, value in given["names"].items()}
+    # What Terraform is to leave alone.
+    names["identity"] = names["identity"].replace("$${", "${")
     expected = wanted("prod")
-    for file, key in (("node", ("policy", "prod-fanfare-node")), ("session", ("role", "prod-fanfare-session"))):
+    roles = {"session": ("role", "prod-fanfare-session"), "identity": ("role", "prod-fanfare-identity")}
+    for file, key in {"node": ("policy", "prod-fanfare-node"), **roles}.items():
         document = json.loads(substituted((AWS / f"policies/{file}.json").read_text(), names))
         assert document == expected[key]["policy"]
 
@@ -191,12 +232,18 @@ def test_terraforms_names_make_the_programs_policies():
 # The container
 
 
+def test_the_dockerfile_is_sound():
+    lint = pathlib.Path(sys.executable).with_name("hadolint")
+    linted = subprocess.run([lint, AWS / "Dockerfile"], capture_output=True, text=True, timeout=60)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
 def test_the_image_is_built_with_this_rust_and_runs_as_nobody():
     lines = (AWS / "Dockerfile").read_text().splitlines()
     rust = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
     images = [line.split()[1] for line in lines if line.startswith("FROM ")]
     assert images == [f"rust:{rust}-slim-bookworm", "gcr.io/distroless/cc-debian12:nonroot"]
-    assert "USER nonroot" in lines and 'ENTRYPOINT ["/usr/local/bin/fanfare"]' in lines
+    assert "USER 65532:65532" in lines and 'ENTRYPOINT ["/usr/local/bin/fanfare"]' in lines
 
 
 def test_the_task_starts_a_node_that_can_be():
@@ -212,6 +259,8 @@ def test_the_task_starts_a_node_that_can_be():
     checked = run("serve", "--check", **environment)
     assert checked.returncode == 0, checked.stderr
     env = environment["FANFARE_ENV"]
+    # A task's own keys are a role's: of such STS makes others for an hour at most.
+    assert environment["FANFARE_SESSIONS_KEY_LIFETIME"] == "3600"
     assert environment["FANFARE_AWS_SESSION_ROLE"].endswith(f":role/{env}-fanfare-session")
     assert definition["taskRoleArn"].endswith(f":role/{env}-fanfare-node")
 

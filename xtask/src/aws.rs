@@ -72,6 +72,7 @@ struct Services {
     sqs: Server,
     db: Server,
     sts: Server,
+    ministack: Server,
     kinesis: Server,
 }
 
@@ -81,16 +82,18 @@ impl Services {
             sqs: elasticmq(env)?,
             db: dynamodb(env)?,
             sts: moto(env)?,
+            ministack: ministack(env)?,
             kinesis: kinesis(env)?,
         })
     }
 
     /// What tells programs where they are.
-    fn variables(&self) -> [(&'static str, String); 7] {
+    fn variables(&self) -> [(&'static str, String); 8] {
         [
             ("FANFARE_TEST_SQS", self.sqs.url()),
             ("FANFARE_TEST_DYNAMODB", self.db.url()),
             ("FANFARE_TEST_STS", self.sts.url()),
+            ("FANFARE_TEST_MINISTACK", self.ministack.url()),
             ("FANFARE_TEST_KINESIS", self.kinesis.url()),
             // None of these servers looks at them, but no client calls without any.
             ("AWS_ACCESS_KEY_ID", "local".to_owned()),
@@ -101,7 +104,13 @@ impl Services {
 
     /// What they are, with their versions.
     fn names(&self) -> String {
-        let all = [&self.sqs, &self.db, &self.sts, &self.kinesis];
+        let all = [
+            &self.sqs,
+            &self.db,
+            &self.sts,
+            &self.ministack,
+            &self.kinesis,
+        ];
         all.map(|server| server.name.as_str()).join(", ")
     }
 }
@@ -211,15 +220,32 @@ fn dynamodb(env: &Env) -> Result<Server> {
 }
 
 fn moto(env: &Env) -> Result<Server> {
-    let requirements = Path::new("tests/aws/requirements-moto.txt");
-    let python = tools::python(env, "moto", requirements)?;
-    let show = "import importlib.metadata as m; print(m.version('moto'))";
-    let version = tools::output(Command::new(&python).args(["-c", show]))?;
+    let (mut moto, version) = of_python(env, "moto")?;
     let port = free_port()?;
-    let mut moto = Command::new(python);
     moto.args(["-m", "moto.server", "-H", "127.0.0.1", "-p"]);
-    let name = format!("moto {}", version.trim());
+    let name = format!("moto {version}");
     Server::start(env, name, port, moto.arg(port.to_string()))
+}
+
+/// MiniStack, which has identity pools with roles, and evaluates policies when IAM is asked to: moto does neither.
+fn ministack(env: &Env) -> Result<Server> {
+    let (mut ministack, version) = of_python(env, "ministack")?;
+    let port = free_port()?;
+    ministack
+        .args(["-m", "ministack"])
+        .env("BIND_HOST", "127.0.0.1")
+        .env("GATEWAY_PORT", port.to_string());
+    let name = format!("MiniStack {version}");
+    Server::start(env, name, port, &mut ministack)
+}
+
+/// A server in Python, of what its list of requirements says: the interpreter that has it, and its version.
+fn of_python(env: &Env, name: &str) -> Result<(Command, String)> {
+    let requirements = format!("tests/aws/requirements-{name}.txt");
+    let python = tools::python(env, name, Path::new(&requirements))?;
+    let show = format!("import importlib.metadata as m; print(m.version('{name}'))");
+    let version = tools::output(Command::new(&python).args(["-c", &show]))?;
+    Ok((Command::new(python), version.trim().to_owned()))
 }
 
 /// Kinesis Mock, which splits and merges shards as Kinesis does: moto's Kinesis leaves the records of a shard that was

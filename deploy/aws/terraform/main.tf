@@ -27,6 +27,9 @@ locals {
     leases_table   = "${var.env}-fanfare-leases"
     queue_prefix   = "${var.env}-fanfare"
     stream         = "${var.env}-sqs-browser-event-dispatcher"
+    identity_pool  = aws_cognito_identity_pool.sessions.id
+    identity       = "$${cognito-identity.amazonaws.com:sub}"
+    iot_client_id  = "fanfare-"
     session_role   = "arn:${data.aws_partition.here.partition}:iam::${data.aws_caller_identity.here.account_id}:role/${var.env}-fanfare-session"
   }
 }
@@ -134,6 +137,44 @@ resource "aws_iam_role_policy" "queues" {
   name   = "queues"
   role   = aws_iam_role.session.id
   policy = templatefile("${path.module}/../policies/session.json", local.names)
+}
+
+resource "aws_cognito_identity_pool" "sessions" {
+  identity_pool_name               = "${var.env}-fanfare"
+  allow_unauthenticated_identities = false
+  developer_provider_name          = "${var.env}.fanfare"
+  tags                             = local.tags
+}
+
+resource "aws_iam_role" "identity" {
+  name                 = "${var.env}-fanfare-identity"
+  description          = "Fanfare makes its sessions' keys of this role"
+  max_session_duration = 3600
+  tags                 = local.tags
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Federated = "cognito-identity.amazonaws.com" }
+      Action    = "sts:AssumeRoleWithWebIdentity"
+      Condition = {
+        StringEquals             = { "cognito-identity.amazonaws.com:aud" = aws_cognito_identity_pool.sessions.id }
+        "ForAnyValue:StringLike" = { "cognito-identity.amazonaws.com:amr" = "authenticated" }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "own_queue" {
+  name   = "queues"
+  role   = aws_iam_role.identity.id
+  policy = templatefile("${path.module}/../policies/identity.json", local.names)
+}
+
+resource "aws_cognito_identity_pool_roles_attachment" "sessions" {
+  identity_pool_id = aws_cognito_identity_pool.sessions.id
+  roles            = { authenticated = aws_iam_role.identity.arn }
 }
 
 resource "aws_iam_policy" "node" {

@@ -9,7 +9,7 @@ use crate::backends::aws::provision::ProvisionOptions;
 pub use crate::backends::aws::provision::{
     Difference, Kind, Part, Provisioner, Removal, State, TAG,
 };
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, SessionKeys};
 use crate::domain::StoreError;
 use crate::observe::findings::Finding;
 
@@ -20,7 +20,37 @@ const ROLE: &str = ":role/";
 pub fn session_role(config: &Config) -> String {
     let configured = config.aws.session_role.as_deref();
     let name = configured.and_then(|arn| Some(arn.split_once(ROLE)?.1.to_owned()));
-    name.unwrap_or_else(|| format!("{}-fanfare-session", config.env))
+    name.unwrap_or_else(|| {
+        let of = match config.aws.session_keys {
+            SessionKeys::Sts => "session",
+            SessionKeys::Cognito => "identity",
+        };
+        format!("{}-fanfare-{of}", config.env)
+    })
+}
+
+/// Settings that say what was made, and are not set yet: each with its value.
+///
+/// # Errors
+/// [`StoreError`] if a service refuses or does not answer.
+pub async fn to_be_set(
+    provisioner: &Provisioner,
+    config: &Config,
+) -> Result<Vec<(&'static str, String)>, StoreError> {
+    let (role, account) = (session_role(config), &config.aws_account);
+    Ok(match config.aws.session_keys {
+        SessionKeys::Sts if config.aws.session_role.is_none() => {
+            let arn = format!("arn:aws:iam::{account}{ROLE}{role}");
+            vec![("aws.session_role", arn)]
+        }
+        SessionKeys::Sts => Vec::new(),
+        SessionKeys::Cognito => {
+            let pool = provisioner.pool_id().await?;
+            let pool = pool.filter(|pool| config.aws.identity_pool.as_ref() != Some(pool));
+            let pool = pool.map(|pool| ("aws.identity_pool", pool));
+            pool.into_iter().collect()
+        }
+    })
 }
 
 /// What provisions for a configuration. Nothing is asked yet.
@@ -38,10 +68,14 @@ pub async fn provisioner(config: &Config) -> Provisioner {
         shards: config.kinesis.shards,
         session_role: session_role(&config),
         key_lifetime: config.sessions.key_lifetime,
+        iot_client_id: config
+            .aws
+            .broker_presign
+            .then(|| config.aws.broker_client_id.clone()),
         leases_table: config.leases_table(),
         iam_endpoint: config.aws.iam_endpoint.clone(),
     };
-    Provisioner::connect(wanted, services).await
+    Provisioner::new(wanted, services)
 }
 
 /// How long a service that throttles or fails is asked again by whoever only looks.
@@ -102,7 +136,8 @@ pub async fn parts(
     only: &BTreeSet<String>,
 ) -> Result<Vec<Part>, StoreError> {
     let is_wanted = |part: &Part| only.is_empty() || only.contains(part.kind.name());
-    let parts: Vec<Part> = provisioner.parts().into_iter().filter(is_wanted).collect();
+    let parts = provisioner.parts().await?;
+    let parts: Vec<Part> = parts.into_iter().filter(is_wanted).collect();
     check_account(provisioner, config, &parts).await?;
     Ok(parts)
 }
@@ -113,7 +148,7 @@ async fn check_account(
     config: &Config,
     parts: &[Part],
 ) -> Result<(), StoreError> {
-    let names_it = |part: &Part| matches!(part.kind, Kind::Role | Kind::Policy);
+    let names_it = |part: &Part| matches!(part.kind, Kind::Role | Kind::Attachment | Kind::Policy);
     if !parts.iter().any(names_it) {
         return Ok(());
     }

@@ -1,12 +1,14 @@
-//! Sessions' keys: STS makes them of one role, narrowed down to what a session may do with its own queue.
+//! Sessions' keys: STS makes them of one role, narrowed down to what a session may do with its own queue; or Cognito does, of
+//! an identity of the session's own.
 
 use std::sync::Arc;
 
 use super::Services;
+use super::identities::Identities;
 use super::service::{Pauses, persist, trouble};
 use crate::config::STS_KEY_LIFETIME;
 use crate::domain::session::Credentials;
-use crate::domain::{QueueName, StoreError, Timestamp};
+use crate::domain::{IdentityId, QueueName, StoreError, Timestamp};
 
 /// What a session may do with its queue (SEMANTICS 3). `DeleteMessage` and `ChangeMessageVisibility` cover their batches.
 const ACTIONS: [&str; 6] = [
@@ -25,19 +27,61 @@ const SESSION_NAME_CHARACTERS: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Keys {
     services: Arc<Services>,
+    identities: Option<Identities>,
+}
+
+/// Keys that were made.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// The keys.
+    pub credentials: Credentials,
+    /// Whose they are at Cognito, if it made them.
+    pub identity: Option<IdentityId>,
 }
 
 impl Keys {
-    /// Keys of the configured role.
+    /// Keys of the configured role or pool.
     pub fn new(services: Arc<Services>) -> Self {
-        Self { services }
+        let options = &services.options;
+        let identities = options.identities.as_ref();
+        let identities =
+            identities.map(|pool| Identities::new(services.signed.clone(), options, pool));
+        Self {
+            identities,
+            services,
+        }
     }
 
-    /// Keys for this queue that end at `expires`, or as near to it as STS can.
+    /// The pool of identities, if Cognito makes the keys.
+    pub fn identities(&self) -> Option<&Identities> {
+        self.identities.as_ref()
+    }
+
+    /// Keys for this queue that end at `expires`, or as near to it as whoever makes them can.
     ///
     /// # Errors
-    /// [`StoreError`] if STS refuses or does not answer.
+    /// [`StoreError`] if STS or Cognito refuses or does not answer.
     pub async fn issue(
+        &self,
+        queue: &QueueName,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<Issued, StoreError> {
+        let Some(identities) = &self.identities else {
+            let credentials = self.assume(queue, now, expires).await?;
+            return Ok(Issued {
+                credentials,
+                identity: None,
+            });
+        };
+        let (identity, credentials) = identities.keys(queue, expires).await?;
+        Ok(Issued {
+            credentials,
+            identity: Some(identity),
+        })
+    }
+
+    async fn assume(
         &self,
         queue: &QueueName,
         now: Timestamp,

@@ -1,11 +1,13 @@
-//! The `aws` backend: sessions' queues are queues at SQS, sessions and history are rows in DynamoDB, keys come from STS.
+//! The `aws` backend: sessions' queues are queues at SQS, sessions and history are rows in DynamoDB, keys come from STS or
+//! Cognito.
 //!
 //! A node keeps nothing that another would need. What it has in memory is what is under way, and the envelope counters
 //! that it has leased ([`leases`]); both end with it at no cost but that a sender who was not answered sends again. On its
 //! disk are messages that AWS could not take ([`spill`]), which it delivers itself. So any node serves any request.
 //!
 //! - [`sessions`]: who there is ([`SessionDirectory`](super::plane::SessionDirectory)), rows in [`items`], found by [`lookup`]
-//! - [`orphans`]: queues that have no session
+//! - [`keys`]: the keys of sessions, of STS, or of [`identities`] at Cognito
+//! - [`orphans`]: queues and identities that have no session
 //! - [`relay`]: messages to sessions ([`MessageRelay`](super::plane::MessageRelay)), through an [`outbox`] for each queue
 //! - [`history`]: what users had ([`UserHistory`](super::plane::UserHistory)), written by the [`writer`]
 //! - [`broker`]: topics, through AWS IoT Core or another that speaks MQTT ([`TopicBroker`](super::broker::TopicBroker))
@@ -23,8 +25,11 @@ use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
+use self::signed::Signed;
+
 pub mod broker;
 pub mod history;
+pub mod identities;
 pub mod items;
 pub mod keys;
 pub mod leases;
@@ -56,12 +61,16 @@ pub struct AwsOptions {
     pub sts_endpoint: Option<String>,
     /// Where Kinesis is, if not at the region's own endpoint.
     pub kinesis_endpoint: Option<String>,
+    /// Where Cognito is, if not at the region's own endpoint.
+    pub cognito_endpoint: Option<String>,
     /// The table of sessions.
     pub sessions_table: String,
     /// The table of users' messages.
     pub messages_table: String,
-    /// ARN of the role that sessions' keys are made of.
+    /// ARN of the role that STS makes sessions' keys of.
     pub session_role: String,
+    /// The pool of sessions' identities, if Cognito makes their keys instead.
+    pub identities: Option<IdentityOptions>,
     /// How long a service that throttles or fails is asked again.
     pub patience: Duration,
     /// Bytes of messages that wait for SQS, and for history.
@@ -74,6 +83,15 @@ pub struct AwsOptions {
     pub user_message_ttl: Duration,
     /// The stream that is read, if one is.
     pub stream: Option<StreamOptions>,
+}
+
+/// The pool of sessions' identities.
+#[derive(Debug, Clone)]
+pub struct IdentityOptions {
+    /// Its id. Empty before it is made, when nothing but provisioning asks for it.
+    pub pool: String,
+    /// Name under which it knows us.
+    pub provider: String,
 }
 
 /// The stream that is read.
@@ -100,6 +118,8 @@ pub struct Services {
     pub kinesis: aws_sdk_kinesis::Client,
     /// STS.
     pub sts: aws_sdk_sts::Client,
+    /// Services that have no client of their own here.
+    pub signed: Signed,
     /// This node's credentials.
     pub credentials: Option<SharedCredentialsProvider>,
     /// What was configured.
@@ -120,6 +140,7 @@ impl Services {
             sqs: aws_sdk_sqs::Client::new(&at(&options.sqs_endpoint)),
             kinesis: aws_sdk_kinesis::Client::new(&at(&options.kinesis_endpoint)),
             sts: aws_sdk_sts::Client::new(&at(&options.sts_endpoint)),
+            signed: Signed::new(&shared, options.patience),
             credentials: shared.credentials_provider(),
             options,
         })

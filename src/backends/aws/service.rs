@@ -113,6 +113,11 @@ pub fn is_temporary_code(code: &str) -> bool {
     THROTTLED.contains(&code) || FAILED.contains(&code)
 }
 
+/// Whether a code means "not now".
+pub fn is_throttling_code(code: &str) -> bool {
+    THROTTLED.contains(&code)
+}
+
 /// Makes a call until it succeeds, fails for good, or patience ends.
 ///
 /// # Errors
@@ -157,7 +162,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let code = error.code().unwrap_or_default().to_owned();
-    let (throttled, temporary) = (THROTTLED.contains(&code.as_str()), is_temporary(&error));
+    let (throttled, temporary) = (is_throttling_code(&code), is_temporary(&error));
     let words = format!("{operation}: {}", DisplayErrorContext(error));
     match (throttled, temporary) {
         (true, _) => StoreError::Overloaded,

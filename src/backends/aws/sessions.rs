@@ -5,8 +5,8 @@
 //! answered; a node that ends in between has answered nobody, and the next change of the session writes them anew.
 //!
 //! **A queue is there before its row, and gone before it.** A row never names a queue that has yet to be made. A session
-//! that is closed first ends (its row says so, and everybody who reads it), then loses its other rows and its queue, and
-//! its row last: whatever fails on the way is gone on with by whoever closes it again, the sweep at the latest.
+//! that is closed first ends (its row says so, and everybody who reads it), then loses its other rows, its queue and its
+//! identity, and its row last: whatever fails on the way is gone on with by whoever closes it again, the sweep at the latest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_sqs::types::QueueAttributeName;
 
 use super::Services;
+use super::identities::IDENTITY_TAG;
 use super::items::{self, Item, Kind, number, text};
 use super::keys::Keys;
 use super::orphans::OWNER_TAG;
@@ -23,7 +24,7 @@ use crate::backends::plane::{Lapsed, Reply, SessionDirectory};
 use crate::backends::{Opened, Renewal};
 use crate::config::limits;
 use crate::domain::session::{OpenSession, Session};
-use crate::domain::{QueueName, QueueNo, SessionKey, StoreError, Timestamp};
+use crate::domain::{IdentityId, QueueName, QueueNo, SessionKey, StoreError, Timestamp};
 
 /// Told of each session that was refreshed, renewed or closed, by its queue, when that is decided.
 pub type Changed = Arc<dyn Fn(&QueueName) + Send + Sync>;
@@ -32,7 +33,7 @@ pub type Changed = Arc<dyn Fn(&QueueName) + Send + Sync>;
 #[derive(Clone)]
 pub struct Sessions {
     pub(super) services: Arc<Services>,
-    keys: Keys,
+    pub(super) keys: Keys,
     changed: Option<Changed>,
 }
 
@@ -220,13 +221,17 @@ impl Sessions {
     async fn create(&self, open: &OpenSession) -> Result<Option<Opened>, StoreError> {
         let (now, name) = (open.now, &open.queue_name);
         let expires = open.credentials.expires;
-        let credentials = self.keys.issue(name, now, expires).await?;
+        let issued = self.keys.issue(name, now, expires).await?;
         let retention = open.retention.unwrap_or(limits::SESSION_RETENTION_DEFAULT);
         let seconds = retention.as_secs().to_string();
         let call = self.services.sqs.create_queue().queue_name(name.as_str());
         let call = call
             .attributes(QueueAttributeName::MessageRetentionPeriod, seconds)
             .tags(OWNER_TAG, self.table());
+        let call = match &issued.identity {
+            Some(identity) => call.tags(IDENTITY_TAG, identity.as_str()),
+            None => call,
+        };
         let made = persist("CreateQueue", self.pauses(), || call.clone().send()).await;
         let made = made.map_err(|error| trouble("CreateQueue", error))?;
         let url = made.queue_url.ok_or_else(|| {
@@ -240,8 +245,8 @@ impl Sessions {
             queue_url: Some(url.into()),
             aes_key: open.aes_key.0,
             envelope: open.envelope,
-            credentials,
-            identity: open.identity.clone(),
+            credentials: issued.credentials,
+            identity: issued.identity.unwrap_or_else(|| open.identity.clone()),
             created: now,
             ttl: open.ttl,
             retention,
@@ -250,6 +255,7 @@ impl Sessions {
         };
         if !self.decide(&session, None).await? {
             self.delete_queue(&session).await?;
+            self.delete_identity(&session).await?;
             return Ok(None);
         }
         self.follow(&session, first_version(&session), None).await?;
@@ -275,8 +281,7 @@ impl Sessions {
             session.retention = retention;
         }
         let expires = open.credentials.expires;
-        let issued = self.keys.issue(&session.queue_name, open.now, expires);
-        session.credentials = issued.await?;
+        self.rekey(&mut session, open.now, expires).await?;
         if !self.decide(&session, Some(version)).await? {
             return Ok(None);
         }
@@ -286,6 +291,32 @@ impl Sessions {
         self.follow(&session, version + 1, Some(&before)).await?;
         let before = Some(before);
         Ok(Some(Opened { session, before }))
+    }
+
+    /// Gives a session new keys. Cognito finds its identity by its queue; one that had none, or has lost it, is given
+    /// another, which the queue must know before anybody has its keys.
+    async fn rekey(
+        &self,
+        session: &mut Session,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<(), StoreError> {
+        let issued = self.keys.issue(&session.queue_name, now, expires).await?;
+        session.credentials = issued.credentials;
+        let identity = issued.identity.filter(|found| *found != session.identity);
+        if let Some(identity) = identity {
+            self.tag(session, &identity).await?;
+            session.identity = identity;
+        }
+        Ok(())
+    }
+
+    async fn tag(&self, session: &Session, identity: &IdentityId) -> Result<(), StoreError> {
+        let call = self.services.sqs.tag_queue();
+        let call = call.set_queue_url(session.queue_url.as_deref().map(str::to_owned));
+        let call = call.tags(IDENTITY_TAG, identity.as_str());
+        let tagged = persist("TagQueue", self.pauses(), || call.clone().send()).await;
+        tagged.map(drop).map_err(|error| trouble("TagQueue", error))
     }
 
     async fn retain(&self, session: &Session, retention: Duration) -> Result<(), StoreError> {
@@ -308,8 +339,7 @@ impl Sessions {
             let mut session = before.clone();
             session.ttl = renewal.ttl;
             let expires = renewal.credentials.expires;
-            let issued = self.keys.issue(&session.queue_name, renewal.now, expires);
-            session.credentials = issued.await?;
+            self.rekey(&mut session, renewal.now, expires).await?;
             if self.decide(&session, Some(version)).await? {
                 self.follow(&session, version + 1, Some(&before)).await?;
                 return Ok(Some(session));
@@ -359,6 +389,7 @@ impl Sessions {
         let key = items::access_key(&over.credentials.access_key);
         self.delete(key, None).await?;
         self.delete_queue(over).await?;
+        self.delete_identity(over).await?;
         let key = items::session_key(&over.key);
         self.delete(key, Some((&over.queue_name, version))).await
     }
@@ -366,6 +397,14 @@ impl Sessions {
     async fn delete_queue(&self, session: &Session) -> Result<(), StoreError> {
         let url = session.queue_url.as_deref().unwrap_or_default();
         self.delete_queue_at(url).await
+    }
+
+    /// Deletes a session's identity, if it has one at Cognito.
+    async fn delete_identity(&self, session: &Session) -> Result<(), StoreError> {
+        match self.keys.identities() {
+            Some(identities) => identities.delete(&[session.identity.as_str()]).await,
+            None => Ok(()),
+        }
     }
 
     /// Deletes a queue, unless it is gone already.

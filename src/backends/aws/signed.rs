@@ -1,4 +1,5 @@
-//! Signed calls to services that are asked a few things, and seldom: by whoever provisions, or looks whether all is well.
+//! Signed calls to services that are asked a few things: Cognito by nodes, the others by whoever provisions or looks
+//! whether all is well.
 //!
 //! They have no client of their own here: IAM's alone takes about a minute of one core to build, for a dozen of its 180
 //! operations.
@@ -22,7 +23,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::service::{CALL_TIMEOUT, Pauses, count, is_temporary_code};
+use super::service::{CALL_TIMEOUT, Pauses, count, is_temporary_code, is_throttling_code};
 use crate::domain::StoreError;
 
 /// What is percent-encoded in a form: everything but RFC 3986's unreserved characters.
@@ -63,6 +64,13 @@ impl Place {
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    fn cannot_ask(&self, why: &dyn std::fmt::Display) -> CallError {
+        CallError::Unreachable {
+            url: self.url.clone(),
+            reason: format!("it can not be asked: {why}"),
+        }
     }
 }
 
@@ -126,6 +134,7 @@ impl CallError {
 impl From<CallError> for StoreError {
     fn from(error: CallError) -> Self {
         match error.is_temporary() {
+            true if is_throttling_code(error.code()) => Self::Overloaded,
             true => Self::Unavailable(error.to_string()),
             false => Self::Failed(error.to_string()),
         }
@@ -168,6 +177,15 @@ fn collect(parent: &mut ScopedDecoder<'_, '_>, element: &str, texts: &mut Vec<St
     }
 }
 
+/// One call, made as often as it takes.
+struct Outgoing<'a> {
+    place: &'a Place,
+    operation: &'static str,
+    headers: &'a [(&'a str, &'a str)],
+    body: String,
+    is_signed: bool,
+}
+
 /// Signs with the credentials of AWS's usual chain, and sends.
 #[derive(Debug, Clone)]
 pub struct Signed {
@@ -203,8 +221,14 @@ impl Signed {
             let value = utf8_percent_encode(value, RESERVED);
             form.push_str(&format!("&{name}={value}"));
         }
-        let headers = [("content-type", "application/x-www-form-urlencoded")];
-        self.persist(place, operation, &headers, form).await
+        self.persist(Outgoing {
+            place,
+            operation,
+            headers: &[("content-type", "application/x-www-form-urlencoded")],
+            body: form,
+            is_signed: true,
+        })
+        .await
     }
 
     /// Calls an operation of a JSON protocol, version 1.1.
@@ -214,15 +238,44 @@ impl Signed {
     pub async fn json(
         &self,
         place: &Place,
+        operation: (&str, &'static str),
+        body: &Value,
+    ) -> Result<Value, CallError> {
+        self.json_call(place, operation, body, true).await
+    }
+
+    /// As [`Self::json`], for operations that ask for no signature, and that SDKs send none to.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn unsigned_json(
+        &self,
+        place: &Place,
+        operation: (&str, &'static str),
+        body: &Value,
+    ) -> Result<Value, CallError> {
+        self.json_call(place, operation, body, false).await
+    }
+
+    async fn json_call(
+        &self,
+        place: &Place,
         (prefix, operation): (&str, &'static str),
         body: &Value,
+        is_signed: bool,
     ) -> Result<Value, CallError> {
         let target = format!("{prefix}.{operation}");
         let headers = [
             ("content-type", "application/x-amz-json-1.1"),
             ("x-amz-target", target.as_str()),
         ];
-        let sent = self.persist(place, operation, &headers, body.to_string());
+        let sent = self.persist(Outgoing {
+            place,
+            operation,
+            headers: &headers,
+            body: body.to_string(),
+            is_signed,
+        });
         let body = sent.await?.body;
         // Some operations answer nothing at all.
         if body.trim().is_empty() {
@@ -235,40 +288,28 @@ impl Signed {
     }
 
     /// Calls until it succeeds, fails for good, or patience ends.
-    async fn persist(
-        &self,
-        place: &Place,
-        operation: &'static str,
-        headers: &[(&str, &str)],
-        body: String,
-    ) -> Result<Answer, CallError> {
+    async fn persist(&self, outgoing: Outgoing<'_>) -> Result<Answer, CallError> {
         let mut pauses = Pauses::lasting(self.patience);
         loop {
-            let tried = self.once(place, operation, headers, &body).await;
+            let tried = self.once(&outgoing).await;
             let outcome = match &tried {
                 Ok(_) => "done",
                 Err(error) if error.is_temporary() => "failed",
                 Err(_) => "refused",
             };
-            count(operation, outcome);
+            count(outgoing.operation, outcome);
             if outcome != "failed" || !pauses.pause().await {
                 return tried;
             }
         }
     }
 
-    async fn once(
-        &self,
-        place: &Place,
-        operation: &'static str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Result<Answer, CallError> {
+    async fn once(&self, outgoing: &Outgoing<'_>) -> Result<Answer, CallError> {
         let unreachable = |reason: String| CallError::Unreachable {
-            url: place.url.clone(),
+            url: outgoing.place.url.clone(),
             reason,
         };
-        let request = self.request(place, headers, body).await?;
+        let request = self.request(outgoing).await?;
         let exchange = async {
             let response = self.connector.call(request).await;
             let response = response.map_err(|error| DisplayErrorContext(error).to_string())?;
@@ -284,31 +325,43 @@ impl Signed {
         let (status, answer) = answered.map_err(unreachable)?;
         match status {
             200..=299 => Ok(answer),
-            _ => Err(refusal(operation, status, &answer)),
+            _ => Err(refusal(outgoing.operation, status, &answer)),
         }
     }
 
-    async fn request(
+    async fn request(&self, outgoing: &Outgoing<'_>) -> Result<HttpRequest, CallError> {
+        let wrong = |what: &dyn std::fmt::Display| outgoing.place.cannot_ask(what);
+        let url = format!("{}/", outgoing.place.url);
+        let mut request = HttpRequest::new(SdkBody::from(outgoing.body.as_str()));
+        request.set_method("POST").map_err(|error| wrong(&error))?;
+        request
+            .set_uri(url.as_str())
+            .map_err(|error| wrong(&error))?;
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        for (name, value) in outgoing.headers.iter().copied().map(owned) {
+            request.headers_mut().insert(name, value);
+        }
+        if outgoing.is_signed {
+            for (name, value) in self.signature(outgoing, &url).await? {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        Ok(request)
+    }
+
+    /// The headers that a signature adds.
+    async fn signature(
         &self,
-        place: &Place,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Result<HttpRequest, CallError> {
-        let wrong = |what: &dyn std::fmt::Display| CallError::Unreachable {
-            url: place.url.clone(),
-            reason: format!("it can not be asked: {what}"),
-        };
+        outgoing: &Outgoing<'_>,
+        url: &str,
+    ) -> Result<Vec<(String, String)>, CallError> {
+        let place = outgoing.place;
+        let wrong = |what: &dyn std::fmt::Display| place.cannot_ask(what);
         let nobody = || CallError::Credentials("there is nobody to ask for them".to_owned());
         let provider = self.credentials.as_ref().ok_or_else(nobody)?;
         let credentials = provider.provide_credentials().await;
         let credentials = credentials
             .map_err(|error| CallError::Credentials(DisplayErrorContext(error).to_string()))?;
-        let url = format!("{}/", place.url);
-        let mut request = HttpRequest::new(SdkBody::from(body));
-        request.set_method("POST").map_err(|error| wrong(&error))?;
-        request
-            .set_uri(url.as_str())
-            .map_err(|error| wrong(&error))?;
         let identity = credentials.into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
@@ -319,15 +372,13 @@ impl Signed {
             .build()
             .map_err(|error| wrong(&error))?
             .into();
-        let bytes = SignableBody::Bytes(body.as_bytes());
-        let signable = SignableRequest::new("POST", &url, headers.iter().copied(), bytes);
+        let bytes = SignableBody::Bytes(outgoing.body.as_bytes());
+        let headers = outgoing.headers.iter().copied();
+        let signable = SignableRequest::new("POST", url, headers, bytes);
         let signed = sign(signable.map_err(|error| wrong(&error))?, &params);
         let (signed, _) = signed.map_err(|error| wrong(&error))?.into_parts();
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        for (name, value) in headers.iter().copied().chain(signed.headers()).map(owned) {
-            request.headers_mut().insert(name, value);
-        }
-        Ok(request)
+        Ok(signed.headers().map(owned).collect())
     }
 }
 

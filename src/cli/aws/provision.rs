@@ -9,21 +9,17 @@ use crate::app::aws::provisioning::{self, Difference, Kind, Provisioned, State};
 use crate::config::Config;
 
 pub(super) fn provision(config: &Config, args: &ProvisionArgs) -> anyhow::Result<()> {
-    let all = actix_rt::System::new().block_on(bring(config, args))?;
+    let (all, to_be_set) = actix_rt::System::new().block_on(bring(config, args))?;
     if args.json {
         let parts: Vec<Value> = all.iter().map(described).collect();
         print(&format!("{:#}\n", json!({ "parts": parts })))?;
     }
-    let role_is_told = config.aws.session_role.is_some() || args.json;
-    if !role_is_told && all.iter().any(|one| one.part.kind == Kind::Role) {
-        let (account, role) = (&config.aws_account, provisioning::session_role(config));
-        print(&format!(
-            "set aws.session_role to arn:aws:iam::{account}:role/{role}\n"
-        ))?;
+    for (key, value) in to_be_set.iter().filter(|_| !args.json) {
+        print(&format!("set {key} to {value}\n"))?;
     }
     let broken: Vec<&str> = all
         .iter()
-        .filter(|one| one.part.kind == Kind::Table && !left(one).is_empty())
+        .filter(|one| matches!(one.part.kind, Kind::Table | Kind::Pool) && !left(one).is_empty())
         .map(|one| one.part.name.as_str())
         .collect();
     if !broken.is_empty() && !args.dry_run {
@@ -33,19 +29,33 @@ pub(super) fn provision(config: &Config, args: &ProvisionArgs) -> anyhow::Result
     Ok(())
 }
 
-/// Goes through the parts; tells of each as soon as it is done, so that what was made before a failure is known.
-async fn bring(config: &Config, args: &ProvisionArgs) -> anyhow::Result<Vec<Provisioned>> {
+/// Goes through the parts; tells of each as soon as it is done, so that what was made before a failure is known. And
+/// settings that say what was made.
+async fn bring(
+    config: &Config,
+    args: &ProvisionArgs,
+) -> anyhow::Result<(Vec<Provisioned>, Vec<(&'static str, String)>)> {
     let provisioner = provisioning::provisioner(config).await;
-    let parts = provisioning::parts(&provisioner, config, &args.which.kinds()).await?;
-    let mut all = Vec::new();
-    for part in parts {
+    let kinds = args.which.kinds();
+    let mut parts = provisioning::parts(&provisioner, config, &kinds).await?;
+    let mut all: Vec<Provisioned> = Vec::new();
+    while let Some(part) = parts.get(all.len()).cloned() {
         let one = Provisioned::bring(&provisioner, part, args.dry_run).await?;
         if !args.json {
             print(&text(&one))?;
         }
+        if one.part.kind == Kind::Pool && one.done {
+            // What comes after it names it by its id.
+            parts = provisioning::parts(&provisioner, config, &kinds).await?;
+        }
         all.push(one);
     }
-    Ok(all)
+    let made = |kind| all.iter().any(|one| one.part.kind == kind);
+    let to_be_set = match made(Kind::Role) || made(Kind::Pool) {
+        true => provisioning::to_be_set(&provisioner, config).await?,
+        false => Vec::new(),
+    };
+    Ok((all, to_be_set))
 }
 
 fn print(text: &str) -> std::io::Result<()> {
@@ -69,7 +79,7 @@ fn text(one: &Provisioned) -> String {
         (State::Differs(_), true) => "put right",
         (State::Differs(_), false) => "differs",
     };
-    let mut text = format!("{:7} {}: {what}\n", one.part.kind.name(), one.part.name);
+    let mut text = format!("{:10} {}: {what}\n", one.part.kind.name(), one.part.name);
     if let State::Differs(differences) = &one.state {
         for difference in differences {
             let Difference {

@@ -66,7 +66,7 @@ async fn tell_queues(
 }
 
 fn named(part: &Part) -> String {
-    format!("{:7} {}", part.kind.name(), part.name)
+    format!("{:10} {}", part.kind.name(), part.name)
 }
 
 /// Whoever means it types the environment's name.

@@ -13,8 +13,8 @@ pub const HISTORY_TEXT_BYTES: usize = 390_000;
 /// Sessions whose envelope counters this node has on lease, about 500 bytes each. Beyond it those of sessions that
 /// nothing is sent to at the moment are given up, which costs them a write when something is.
 pub const LEASED_SESSIONS: usize = 100_000;
-/// Sessions among which owners of queues are looked for, about 16 bytes each. With more, queues that lost their session stay, and
-/// a warning says so.
+/// Sessions among which owners of queues and identities are looked for, about 16 bytes each, and 16 more with identities. With
+/// more, those that lost their session stay, and a warning says so.
 pub const QUEUE_OWNERS: usize = 10_000_000;
 /// How long nobody looks for expired sessions again for each row that a look has read: a thousand rows a second on average.
 /// A session has three, 2,500 bytes together, so that is some $33 a month at DynamoDB.

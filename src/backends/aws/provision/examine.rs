@@ -7,11 +7,13 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::super::items;
+use super::super::keys::Keys;
 use super::super::outbox::is_gone;
 use super::super::service::{self, Pauses};
 use super::super::signed::{Answer, CallError, Place};
 use super::{Kind, Part, Provisioner, State};
-use crate::domain::StoreError;
+use crate::config::COGNITO_KEY_LIFETIME;
+use crate::domain::{Clock, QueueName, StoreError};
 use crate::observe::findings::Finding;
 
 /// Seconds that clocks may be apart before AWS refuses signatures, and before it is told.
@@ -35,7 +37,12 @@ impl Provisioner {
         let mut findings = vec![self.account_found(&answer), clock(&answer, started)];
         let arn = answer.text("Arn").unwrap_or_default();
         let mut tables_are_there = true;
-        for part in self.parts() {
+        let (parts, pool) = match self.pool_id().await {
+            Ok(pool) => (self.parts_with(pool.as_deref()), pool),
+            // What becomes of the pool's own part says why.
+            Err(_) => (self.parts_with(None), None),
+        };
+        for part in parts {
             let state = self.look(&part).await;
             tables_are_there &= part.kind != Kind::Table || !matches!(state, Ok(State::Missing));
             findings.push(part_found(&part, state));
@@ -45,14 +52,17 @@ impl Provisioner {
             findings.push(self.reads_history().await);
         }
         findings.push(self.sends().await);
-        findings.push(self.makes_keys().await);
-        findings.push(self.is_allowed(&arn).await);
+        findings.push(match self.services.options.identities {
+            Some(_) => self.makes_identities().await,
+            None => self.makes_keys().await,
+        });
+        findings.push(self.is_allowed(&arn, pool.as_deref()).await);
         findings
     }
 
     async fn identity(&self) -> Result<Answer, CallError> {
         let asked = ("GetCallerIdentity", "2011-06-15");
-        self.signed.query(&self.sts, asked, &[]).await
+        self.services.signed.query(&self.sts, asked, &[]).await
     }
 
     fn account_found(&self, answer: &Answer) -> Finding {
@@ -139,21 +149,53 @@ impl Provisioner {
                 subject,
                 service::trouble("AssumeRole", error).to_string(),
                 format!(
-                    "{role} must be there, trust this account and allow {life} s; `fanfare aws provision --only role` makes it so"
+                    "{role} must be there, trust this account and allow {life} s; `fanfare aws provision --only role` makes it so. Where \
+                     these credentials are of a role themselves (on ECS, EC2), STS gives no more than 3600 s: set sessions.key_lifetime"
                 ),
             ),
         }
     }
 
+    /// An identity for a queue that nobody has, with its keys, and removed again.
+    async fn makes_identities(&self) -> Finding {
+        let (started, subject) = (Instant::now(), "session keys");
+        let keys = Keys::new(self.services.clone());
+        match self.try_identity(&keys).await {
+            Ok(()) => {
+                let what = "the identity pool makes keys for 3600 s";
+                called(subject, what, started, Ok(()))
+            }
+            Err(error) => Finding::fail(
+                subject,
+                error.to_string(),
+                "aws.identity_pool and aws.developer_provider must be the pool's, and its role must trust it; `fanfare aws provision` \
+                 makes it so. Nodes need their policy",
+            ),
+        }
+    }
+
+    async fn try_identity(&self, keys: &Keys) -> Result<(), StoreError> {
+        let name = format!("{}-doctor", self.options.queue_prefix);
+        let name = QueueName::parse(&name).map_err(|error| StoreError::Failed(error.0))?;
+        let now = Clock::start().wall();
+        let issued = keys
+            .issue(&name, now, now.plus(COGNITO_KEY_LIFETIME))
+            .await?;
+        match (keys.identities(), issued.identity) {
+            (Some(identities), Some(identity)) => identities.delete(&[identity.as_str()]).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Asks IAM about every action of the nodes' policy, where it lets itself be asked.
-    async fn is_allowed(&self, arn: &str) -> Finding {
+    async fn is_allowed(&self, arn: &str, pool: Option<&str>) -> Finding {
         let subject = "permissions";
         let Some(principal) = principal(arn) else {
             let advice =
                 "run nodes with credentials that may do what their policy says and no more";
             return Finding::warn(subject, format!("{arn} may do everything"), advice);
         };
-        let policy = self.node_policy();
+        let policy = self.node_policy(pool);
         let statements = policy["policy"]["Statement"].as_array();
         let (mut denied, mut asked) = (Vec::new(), 0);
         for statement in statements.into_iter().flatten() {
@@ -274,7 +316,11 @@ fn part_found(part: &Part, state: Result<State, StoreError>) -> Finding {
                 false => {
                     let advice =
                         "it can not be put right where it is: name another in the settings";
-                    judge(part.kind == Kind::Table, &found, advice.to_owned())
+                    judge(
+                        matches!(part.kind, Kind::Table | Kind::Pool),
+                        &found,
+                        advice.to_owned(),
+                    )
                 }
             }
         }

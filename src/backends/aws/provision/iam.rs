@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::signed::{Answer, CallError, partition};
-use super::{Found, Part, Provisioner, TAG, object};
+use super::{Found, NO_POOL, Part, Provisioner, TAG, object};
 use crate::domain::StoreError;
 
 /// The version of IAM's operations.
@@ -12,8 +12,16 @@ const VERSION: &str = "2010-05-08";
 /// What a node does, and nothing else. Terraform reads the same file, CloudFormation's is compared with it.
 const NODE: &str = include_str!("../../../../deploy/aws/policies/node.json");
 
-/// What sessions may do with their queues, all of them together; each session's keys are narrowed down to its own.
+/// What sessions may do with their queues, all of them together; STS narrows each session's keys down to its own.
 const SESSION: &str = include_str!("../../../../deploy/aws/policies/session.json");
+
+/// What sessions' identities may do: each with the queue that is tagged with it.
+const IDENTITY: &str = include_str!("../../../../deploy/aws/policies/identity.json");
+
+/// Statements of the nodes' policy for who does not have sessions' keys made by STS, not by Cognito, or no topics at AWS IoT Core.
+const OF_STS: &[&str] = &["SessionKeys"];
+const OF_COGNITO: &[&str] = &["Identities", "EndingIdentities"];
+const OF_IOT: &[&str] = &["Connections", "Topics", "TopicFilters"];
 
 /// Name of the policy within the session role.
 const INLINE: &str = "queues";
@@ -50,30 +58,57 @@ impl Provisioner {
         (partition(&aws.region), &aws.account)
     }
 
-    /// Whoever the account lets assume the role may; the nodes' policy does.
-    pub(super) fn session_role(&self) -> Value {
-        let (partition, account) = self.owner();
+    /// What the role must be like: of STS's keys, or of the identities in a pool.
+    pub(super) fn session_role(&self, pool: Option<&str>) -> Value {
+        let has_identities = self.services.options.identities.is_some();
+        let (trust, policy) = match has_identities {
+            true => (trust_in_pool(pool.unwrap_or(NO_POOL)), IDENTITY),
+            false => (self.trust_in_account(), SESSION),
+        };
         let longest = self
             .options
             .key_lifetime
             .as_secs()
             .max(LEAST_SESSION_SECONDS);
         json!({
-            "trust": {
-                "Version": "2012-10-17",
-                "Statement": [{
-                    "Effect": "Allow",
-                    "Principal": { "AWS": format!("arn:{partition}:iam::{account}:root") },
-                    "Action": "sts:AssumeRole",
-                }],
-            },
-            "policy": self.policy(SESSION),
+            "trust": trust,
+            "policy": self.policy(policy, pool),
             "maxSessionSeconds": longest,
         })
     }
 
-    pub(super) fn node_policy(&self) -> Value {
-        json!({ "policy": self.policy(NODE) })
+    /// Whoever the account lets assume the role may; the nodes' policy does.
+    fn trust_in_account(&self) -> Value {
+        let (partition, account) = self.owner();
+        json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": { "AWS": format!("arn:{partition}:iam::{account}:root") },
+                "Action": "sts:AssumeRole",
+            }],
+        })
+    }
+
+    /// What nodes do with this configuration, and nothing else.
+    pub(super) fn node_policy(&self, pool: Option<&str>) -> Value {
+        let mut policy = self.policy(NODE, pool);
+        let keys = match self.services.options.identities {
+            Some(_) => OF_STS,
+            None => OF_COGNITO,
+        };
+        let topics = match self.options.iot_client_id {
+            Some(_) => &[],
+            None => OF_IOT,
+        };
+        let is_used = |statement: &Value| {
+            let sid = statement["Sid"].as_str().unwrap_or_default();
+            !keys.contains(&sid) && !topics.contains(&sid)
+        };
+        if let Some(statements) = policy["Statement"].as_array_mut() {
+            statements.retain(is_used);
+        }
+        json!({ "policy": policy })
     }
 
     pub(super) async fn ask(
@@ -82,7 +117,8 @@ impl Provisioner {
         parameters: &[(&str, &str)],
     ) -> Result<Answer, CallError> {
         let asked = (operation, VERSION);
-        self.signed.query(&self.iam, asked, parameters).await
+        let signed = &self.services.signed;
+        signed.query(&self.iam, asked, parameters).await
     }
 
     /// As [`Self::ask`]; `None` if there is no such thing.
@@ -251,6 +287,22 @@ impl Provisioner {
         });
         Ok(others)
     }
+}
+
+/// Identities of this pool may have the role, once somebody has vouched for them.
+fn trust_in_pool(pool: &str) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "Federated": "cognito-identity.amazonaws.com" },
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {
+                "StringEquals": { "cognito-identity.amazonaws.com:aud": pool },
+                "ForAnyValue:StringLike": { "cognito-identity.amazonaws.com:amr": "authenticated" },
+            },
+        }],
+    })
 }
 
 /// A role's name without its path.

@@ -3,22 +3,26 @@
 //! Each [`Part`] is described by a few named values. What is found is described in the same way, so that what differs is
 //! the difference of two descriptions. Whatever is made here carries the tag [`TAG`]; only what carries it is ever removed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::signed::{Place, Signed, partition};
-use super::{Services, service, tables};
+use super::signed::{Place, partition};
+use super::{Services, identities, service, tables};
 use crate::domain::StoreError;
 
 mod examine;
 mod iam;
+mod pool;
 mod stream;
 mod table;
 
 /// The tag of everything that is made here; its value is the environment.
 pub const TAG: &str = "fanfare:env";
+
+/// What stands in a plan for the id of the pool of identities before it is there.
+const NO_POOL: &str = "(id of the identity pool)";
 
 /// What is to be made, beside what the nodes' own [`AwsOptions`](super::AwsOptions) say.
 #[derive(Debug, Clone)]
@@ -35,6 +39,8 @@ pub struct ProvisionOptions {
     pub session_role: String,
     /// How long keys of that role may live.
     pub key_lifetime: Duration,
+    /// What nodes' client ids at AWS IoT Core begin with, if topics go there.
+    pub iot_client_id: Option<String>,
     /// The table of the stream's leases.
     pub leases_table: String,
     /// Where IAM is, if not at AWS's own endpoint.
@@ -45,8 +51,10 @@ pub struct ProvisionOptions {
 #[derive(Debug, Clone)]
 pub struct Provisioner {
     services: Arc<Services>,
-    signed: Signed,
     options: ProvisionOptions,
+    /// Id of the pool of identities that was made here.
+    made_pool: OnceLock<String>,
+    cognito: Place,
     kinesis: Place,
     iam: Place,
     sts: Place,
@@ -59,8 +67,12 @@ pub enum Kind {
     Table,
     /// The stream in Kinesis.
     Stream,
+    /// The pool of sessions' identities in Cognito.
+    Pool,
     /// A role in IAM.
     Role,
+    /// The role that a pool gives its identities.
+    Attachment,
     /// A policy in IAM.
     Policy,
 }
@@ -71,7 +83,9 @@ impl Kind {
         match self {
             Self::Table => "table",
             Self::Stream => "stream",
+            Self::Pool => "pool",
             Self::Role => "role",
+            Self::Attachment => "attachment",
             Self::Policy => "policy",
         }
     }
@@ -135,13 +149,13 @@ pub enum Removal {
 
 impl Provisioner {
     /// Nothing is asked yet.
-    pub async fn connect(options: ProvisionOptions, services: Arc<Services>) -> Self {
+    pub fn new(options: ProvisionOptions, services: Arc<Services>) -> Self {
         let aws = &services.options;
-        let shared = super::shared_config(&aws.region).await;
         let kinesis = aws.kinesis_endpoint.as_deref();
         let iam = options.iam_endpoint.as_deref();
         Self {
-            signed: Signed::new(&shared, aws.patience),
+            made_pool: OnceLock::new(),
+            cognito: identities::place(aws),
             kinesis: Place::of("kinesis", &aws.region, kinesis),
             iam: Place::of("iam", &aws.region, iam),
             sts: Place::of("sts", &aws.region, aws.sts_endpoint.as_deref()),
@@ -150,8 +164,17 @@ impl Provisioner {
         }
     }
 
-    /// Everything that must be there, in the order in which it is made.
-    pub fn parts(&self) -> Vec<Part> {
+    /// Everything that must be there, in the order in which it is made. What names the pool of identities by its id is not
+    /// as it must be before the pool is there.
+    ///
+    /// # Errors
+    /// [`StoreError`] if Cognito is asked for the pool, and refuses or does not answer.
+    pub async fn parts(&self) -> Result<Vec<Part>, StoreError> {
+        let pool = self.pool_id().await?;
+        Ok(self.parts_with(pool.as_deref()))
+    }
+
+    fn parts_with(&self, pool: Option<&str>) -> Vec<Part> {
         let tables = tables::all(&self.services);
         let tables = tables.into_iter().map(|table| Part {
             kind: Kind::Table,
@@ -169,11 +192,17 @@ impl Provisioner {
         let stream = json!({ "shards": options.shards });
         let reads_stream = self.services.options.stream.is_some();
         let stream = reads_stream.then(|| part(Kind::Stream, &options.stream, stream));
-        let others = [
-            part(Kind::Role, &options.session_role, self.session_role()),
-            part(Kind::Policy, &self.node_policy_name(), self.node_policy()),
-        ];
-        tables.chain(stream).chain(others).collect()
+        let identities = self.services.options.identities.as_ref();
+        let pool_name = self.pool_name();
+        let identity_pool =
+            identities.map(|one| part(Kind::Pool, &pool_name, self.wanted_pool(&one.provider)));
+        let role = part(Kind::Role, &options.session_role, self.session_role(pool));
+        let attachment =
+            identities.map(|_| part(Kind::Attachment, &pool_name, self.wanted_attachment()));
+        let policy = self.node_policy(pool);
+        let policy = part(Kind::Policy, &self.node_policy_name(), policy);
+        let parts = tables.chain(stream).chain(identity_pool).chain([role]);
+        parts.chain(attachment).chain([policy]).collect()
     }
 
     /// The account that the credentials belong to, which names in policies must have.
@@ -182,7 +211,7 @@ impl Provisioner {
     /// [`StoreError`] if STS refuses or does not answer.
     pub async fn account(&self) -> Result<String, StoreError> {
         let asked = ("GetCallerIdentity", "2011-06-15");
-        let answer = self.signed.query(&self.sts, asked, &[]).await?;
+        let answer = self.services.signed.query(&self.sts, asked, &[]).await?;
         let none = || StoreError::Failed("GetCallerIdentity: no account in the answer".into());
         answer.text("Account").ok_or_else(none)
     }
@@ -217,13 +246,16 @@ impl Provisioner {
     /// # Errors
     /// [`StoreError`] if a service refuses or does not answer.
     pub async fn make(&self, part: &Part) -> Result<(), StoreError> {
+        self.check_pool(part).await?;
         match part.kind {
             Kind::Table => {
                 let table = part.table.as_ref().expect("a table's part has its table");
                 tables::create(&self.services, table, (TAG, &self.options.env)).await
             }
             Kind::Stream => self.make_stream(part).await,
+            Kind::Pool => self.make_pool(part).await,
             Kind::Role => self.make_role(part).await,
+            Kind::Attachment => self.attach(part).await,
             Kind::Policy => self.make_policy(part).await,
         }
     }
@@ -233,13 +265,16 @@ impl Provisioner {
     /// # Errors
     /// [`StoreError`] if a service refuses or does not answer.
     pub async fn mend(&self, part: &Part, differences: &[Difference]) -> Result<(), StoreError> {
+        self.check_pool(part).await?;
         for difference in differences.iter().filter(|difference| difference.mendable) {
             match (part.kind, difference.what.as_str()) {
                 (Kind::Table, _) => {
                     let table = part.table.as_ref().expect("a table's part has its table");
                     tables::expire(&self.services, table).await?;
                 }
+                (Kind::Pool, _) => self.mend_pool(part).await?,
                 (Kind::Role, what) => self.mend_role(part, what).await?,
+                (Kind::Attachment, _) => self.attach(part).await?,
                 (Kind::Policy, _) => self.mend_policy(part).await?,
                 (Kind::Stream, what) => unreachable!("a stream's {what} is not mendable"),
             }
@@ -274,7 +309,9 @@ impl Provisioner {
         match part.kind {
             Kind::Table => table::remove(&self.services, &part.name).await,
             Kind::Stream => self.remove_stream(part).await,
+            Kind::Pool => self.remove_pool().await,
             Kind::Role => self.remove_role(part).await,
+            Kind::Attachment => self.detach().await,
             Kind::Policy => self.remove_policy(part).await,
         }
     }
@@ -296,16 +333,18 @@ impl Provisioner {
         match part.kind {
             Kind::Table => table::find(&self.services, &part.name).await,
             Kind::Stream => self.find_stream(part).await,
+            Kind::Pool => self.find_pool().await,
             Kind::Role => self.find_role(part).await,
+            Kind::Attachment => self.find_attachment().await,
             Kind::Policy => self.find_policy(part).await,
         }
     }
 
-    /// A policy file with this configuration's names in it.
-    fn policy(&self, template: &str) -> Value {
+    /// A policy file with this configuration's names in it, and the id of the pool of identities.
+    fn policy(&self, template: &str, pool: Option<&str>) -> Value {
         let (aws, options) = (&self.services.options, &self.options);
         let role = self.session_role_arn();
-        let names: [(&str, &str); 9] = [
+        let names: [(&str, &str); 12] = [
             ("partition", partition(&aws.region)),
             ("region", &aws.region),
             ("account", &aws.account),
@@ -315,6 +354,12 @@ impl Provisioner {
             ("queue_prefix", &options.queue_prefix),
             ("stream", &options.stream),
             ("session_role", &role),
+            ("identity_pool", pool.unwrap_or(NO_POOL)),
+            ("identity", "${cognito-identity.amazonaws.com:sub}"),
+            (
+                "iot_client_id",
+                options.iot_client_id.as_deref().unwrap_or_default(),
+            ),
         ];
         let mut text = template.to_owned();
         for (name, value) in names {
@@ -330,7 +375,8 @@ fn is_mendable(kind: Kind, what: &str) -> bool {
     match kind {
         Kind::Table => what == "ttl",
         Kind::Stream => false,
-        Kind::Role | Kind::Policy => true,
+        Kind::Pool => what == "guests",
+        Kind::Role | Kind::Attachment | Kind::Policy => true,
     }
 }
 
@@ -344,9 +390,9 @@ fn object(value: Value) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::aws::AwsOptions;
+    use crate::backends::aws::{AwsOptions, IdentityOptions};
 
-    async fn provisioner() -> Provisioner {
+    async fn provisioner(identities: Option<IdentityOptions>) -> Provisioner {
         let nowhere = || Some("http://127.0.0.1:9".to_owned());
         let services = Services::connect(AwsOptions {
             region: "eu-west-1".into(),
@@ -355,10 +401,12 @@ mod tests {
             dynamodb_endpoint: nowhere(),
             sts_endpoint: nowhere(),
             kinesis_endpoint: nowhere(),
+            cognito_endpoint: None,
             stream: None,
             sessions_table: "e-sessions".into(),
             messages_table: "e-messages".into(),
             session_role: String::new(),
+            identities,
             patience: Duration::from_millis(100),
             hold_bytes: 1000,
             spill_bytes: 0,
@@ -372,21 +420,25 @@ mod tests {
             shards: 1,
             session_role: "path/e-role".into(),
             key_lifetime: Duration::from_secs(900),
+            iot_client_id: Some("node-".into()),
             leases_table: "e-leases".into(),
             iam_endpoint: nowhere(),
         };
-        Provisioner::connect(options, services.await).await
+        Provisioner::new(options, services.await)
+    }
+
+    fn text(parts: &[Part], name: &str, kind: Kind) -> String {
+        let is_it = |part: &&Part| part.name == name && part.kind == kind;
+        let part = parts.iter().find(is_it).expect("it is there");
+        Value::from(part.wanted.clone()).to_string()
     }
 
     #[actix::test]
     async fn policies_have_every_name_put_in() {
-        let provisioner = provisioner().await;
-        let parts = provisioner.parts();
-        let text = |name: &str| {
-            let part = parts.iter().find(|part| part.name == name);
-            Value::from(part.expect("it is there").wanted.clone()).to_string()
-        };
-        let (role, policy) = (text("path/e-role"), text("e-fanfare-node"));
+        let provisioner = provisioner(None).await;
+        let parts = provisioner.parts().await.expect("nobody is asked");
+        let role = text(&parts, "path/e-role", Kind::Role);
+        let policy = text(&parts, "e-fanfare-node", Kind::Policy);
         assert!(
             !role.contains('$') && !policy.contains('$'),
             "{role} {policy}"
@@ -394,8 +446,31 @@ mod tests {
         assert!(role.contains("arn:aws:sqs:eu-west-1:123456789012:e-fanfare-*"));
         assert!(policy.contains("arn:aws:iam::123456789012:role/path/e-role"));
         assert!(policy.contains("table/e-sessions/index/*"));
+        assert!(policy.contains("client/node-*"));
+        assert!(!policy.contains("cognito"), "nobody needs what it allows");
         // IAM takes no role whose keys live shorter at most.
         assert!(role.contains("\"maxSessionSeconds\":3600"), "{role}");
+    }
+
+    #[actix::test]
+    async fn identities_reach_the_queue_that_is_tagged_with_them() {
+        let provisioner = provisioner(Some(IdentityOptions {
+            pool: String::new(),
+            provider: "e.fanfare".into(),
+        }));
+        let provisioner = provisioner.await;
+        let pool = "eu-west-1:1";
+        let parts = provisioner.parts_with(Some(pool));
+        let role = text(&parts, "path/e-role", Kind::Role);
+        let condition = r#""StringEquals":{"aws:ResourceTag/fanfare:identity":"${cognito-identity.amazonaws.com:sub}"}"#;
+        assert!(role.contains(condition), "{role}");
+        assert!(role.contains(r#""cognito-identity.amazonaws.com:aud":"eu-west-1:1""#));
+        assert!(role.contains(r#""cognito-identity.amazonaws.com:amr":"authenticated""#));
+        let attachment = text(&parts, "e-fanfare", Kind::Attachment);
+        assert!(attachment.contains("arn:aws:iam::123456789012:role/path/e-role"));
+        let policy = text(&parts, "e-fanfare-node", Kind::Policy);
+        assert!(policy.contains("identitypool/eu-west-1:1"), "{policy}");
+        assert!(!policy.contains("sts:"), "nobody needs what it allows");
     }
 
     #[test]
@@ -405,6 +480,8 @@ mod tests {
         check(Kind::Table, "keys", false);
         check(Kind::Table, "indexes", false);
         check(Kind::Stream, "shards", false);
+        check(Kind::Pool, "guests", true);
+        check(Kind::Pool, "developerProvider", false);
         check(Kind::Role, "trust", true);
         check(Kind::Policy, "policy", true);
     }

@@ -75,7 +75,10 @@ impl Provisioner {
         operation: &'static str,
         asked: &Value,
     ) -> Result<Value, CallError> {
-        let called = self.signed.json(&self.kinesis, (PREFIX, operation), asked);
+        let called = self
+            .services
+            .signed
+            .json(&self.kinesis, (PREFIX, operation), asked);
         called.await
     }
 }
