@@ -129,8 +129,7 @@ class Cluster:
             FANFARE_OPERATOR_ACCESS_KEY=SETTINGS["AWS_ACCESS_KEY_ID"],
             FANFARE_OPERATOR_SECRET_KEY=SETTINGS["AWS_SECRET_ACCESS_KEY"],
         )
-        self.servers.append(fanfare)
-        fanfare.start()
+        self.servers.append(fanfare.start())
         made = {"GetOpenIdTokenForDeveloperIdentity", "GetCredentialsForIdentity"}
         others = {**dict.fromkeys(made, url_of("STS")), "DeleteIdentities": fanfare.url}
         proxy = Proxy(url_of("MINISTACK"), others)

@@ -98,13 +98,8 @@ def test_topics_need_each_action_that_the_policy_has_at_aws_iot_core(cluster, tm
     assert "$" not in policy
     file = tmp_path / "fanfare.toml"
     file.write_text("[[roles]]\nname = 'node'\npolicy = " + json.dumps(policy) + "\n")
-    core = Server(
-        FANFARE_CONFIG=str(file),
-        FANFARE_MQTT_PROFILE="aws",
-        FANFARE_AWS_ACCOUNT=AWS_ACCOUNT,
-    )
+    core = Server(FANFARE_CONFIG=str(file), FANFARE_MQTT_PROFILE="aws").start()
     try:
-        core.start()
         sts = Fanfare(core.url).client("sts")
         role = f"arn:aws:iam::{AWS_ACCOUNT}:role/node"
         keys = sts.assume_role(RoleArn=role, RoleSessionName="node")["Credentials"]
