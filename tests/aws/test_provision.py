@@ -274,6 +274,10 @@ def test_identities_get_a_pool_and_its_role(identities):
     by_sid = {statement["Sid"]: statement for statement in version["Document"]["Statement"]}
     assert by_sid["Identities"]["Resource"] == [arn] and "SessionKeys" not in by_sid
 
+    for _ in range(4):
+        identities.pools.create_identity_pool(IdentityPoolName=pool["IdentityPoolName"], AllowUnauthenticatedIdentities=False)
+    assert states(identities.parts()) == ["there"] * len(KINDS_OF_COGNITO), "ours is found among others of its name"
+
 
 def test_a_pool_that_differs_is_put_right(identities):
     identities.provision()
