@@ -13,6 +13,7 @@ use crate::actors::registrar::Registrar;
 use crate::auth::{Authenticator, Rights, Seal, Versions};
 use crate::backends::aws::broker::Upstream;
 use crate::backends::aws::history::History;
+use crate::backends::aws::keys::Keys;
 use crate::backends::aws::relay::Relay;
 use crate::backends::aws::sessions::Sessions;
 use crate::backends::aws::spill::Spill;
@@ -105,23 +106,7 @@ impl Core {
         options: &AwsOptions,
     ) -> Result<Self, StartError> {
         let services = Services::connect(options.clone()).await;
-        for table in tables::all(&services) {
-            if !tables::exists(&services, &table).await? {
-                let name = &table.name;
-                let text =
-                    format!("DynamoDB has no table {name}: make it with `fanfare aws provision`");
-                return Err(StartError::Elsewhere(text));
-            }
-        }
-        if let Some(stream) = &options.stream
-            && !stream::exists(&services, stream).await?
-        {
-            let text = format!(
-                "Kinesis has no stream {}, which aws.consume says is read",
-                stream.name
-            );
-            return Err(StartError::Elsewhere(text));
-        }
+        check(&services).await?;
         let clock = Clock::start();
         let way = Way::new(settings, services.credentials.clone(), clock)?;
         let mut sessions = Sessions::new(services.clone());
@@ -252,6 +237,35 @@ impl Core {
             .rest("iot", "execute-api", &keys, iot::KEY_ROUTES)
             .rest("iot", "iotdata", &data, iot::data::PUBLISH_ROUTES)
     }
+}
+
+/// Everything must be there that the backend needs.
+async fn check(services: &Arc<Services>) -> Result<(), StartError> {
+    for table in tables::all(services) {
+        if !tables::exists(services, &table).await? {
+            let name = &table.name;
+            let text =
+                format!("DynamoDB has no table {name}: make it with `fanfare aws provision`");
+            return Err(StartError::Elsewhere(text));
+        }
+    }
+    if let Some(stream) = &services.options.stream
+        && !stream::exists(services, stream).await?
+    {
+        let text = format!(
+            "Kinesis has no stream {}, which aws.consume says is read",
+            stream.name
+        );
+        return Err(StartError::Elsewhere(text));
+    }
+    if let Some(identities) = Keys::new(services.clone()).identities() {
+        // Whoever lists a pool learns whether it is there.
+        let listed = identities.page(None).await;
+        listed.map_err(|error| {
+            StartError::Elsewhere(format!("aws.identity_pool can not be used: {error}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// What guests' keys and connect tokens are sealed with. All nodes that shall know each other's have the same file.

@@ -209,6 +209,12 @@ impl Config {
                 "aws.identity_pool {pool} must be in the region {region}"
             )));
         }
+        // Cognito has other names there, which policies and logins would have to say.
+        if region.starts_with("cn-") || region.starts_with("us-gov-") {
+            let text =
+                "aws.session_keys = \"cognito\" can not be had in China and GovCloud: take sts";
+            return Err(Problem(text.to_owned()));
+        }
         if self.sessions.key_lifetime != COGNITO_KEY_LIFETIME {
             return Err(Problem(format!(
                 "aws.session_keys = \"cognito\": sessions.key_lifetime must be {}, as Cognito has it",
@@ -273,6 +279,13 @@ pub(super) mod tests {
         check(
             cognito(|config| config.region = "eu-west-1".into()),
             "must be in the region eu-west-1",
+        );
+        check(
+            cognito(|config| {
+                config.region = "us-gov-west-1".into();
+                config.aws.identity_pool = Some("us-gov-west-1:1".into());
+            }),
+            "can not be had in China and GovCloud",
         );
         check(
             cognito(|config| config.sessions.key_lifetime = Duration::from_secs(3599)),
