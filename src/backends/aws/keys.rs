@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::Services;
-use super::identities::Identities;
+use super::identities::{IDENTITY_TAG, Identities};
 use super::service::{Pauses, persist, trouble};
+use super::sessions::Sessions;
 use crate::config::STS_KEY_LIFETIME;
-use crate::domain::session::Credentials;
+use crate::domain::session::{Credentials, Session};
 use crate::domain::{IdentityId, QueueName, StoreError, Timestamp};
 
 /// What a session may do with its queue (SEMANTICS 3). `DeleteMessage` and `ChangeMessageVisibility` cover their batches.
@@ -130,5 +131,41 @@ impl Keys {
             }],
         })
         .to_string()
+    }
+}
+
+impl Sessions {
+    /// Gives a session new keys. Cognito finds its identity by its queue; one that had none, or has lost it, is given
+    /// another, which the queue must know before anybody has its keys.
+    pub(super) async fn rekey(
+        &self,
+        session: &mut Session,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<(), StoreError> {
+        let issued = self.keys.issue(&session.queue_name, now, expires).await?;
+        session.credentials = issued.credentials;
+        let identity = issued.identity.filter(|found| *found != session.identity);
+        if let Some(identity) = identity {
+            self.tag(session, &identity).await?;
+            session.identity = identity;
+        }
+        Ok(())
+    }
+
+    async fn tag(&self, session: &Session, identity: &IdentityId) -> Result<(), StoreError> {
+        let call = self.services.sqs.tag_queue();
+        let call = call.set_queue_url(session.queue_url.as_deref().map(str::to_owned));
+        let call = call.tags(IDENTITY_TAG, identity.as_str());
+        let tagged = persist("TagQueue", self.pauses(), || call.clone().send()).await;
+        tagged.map(drop).map_err(|error| trouble("TagQueue", error))
+    }
+
+    /// Deletes a session's identity, if it has one at Cognito.
+    pub(super) async fn delete_identity(&self, session: &Session) -> Result<(), StoreError> {
+        match self.keys.identities() {
+            Some(identities) => identities.delete(&[session.identity.as_str()]).await,
+            None => Ok(()),
+        }
     }
 }

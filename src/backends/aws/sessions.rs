@@ -24,7 +24,7 @@ use crate::backends::plane::{Lapsed, Reply, SessionDirectory};
 use crate::backends::{Opened, Renewal};
 use crate::config::limits;
 use crate::domain::session::{OpenSession, Session};
-use crate::domain::{IdentityId, QueueName, QueueNo, SessionKey, StoreError, Timestamp};
+use crate::domain::{QueueName, QueueNo, SessionKey, StoreError, Timestamp};
 
 /// Told of each session that was refreshed, renewed or closed, by its queue, when that is decided.
 pub type Changed = Arc<dyn Fn(&QueueName) + Send + Sync>;
@@ -293,32 +293,6 @@ impl Sessions {
         Ok(Some(Opened { session, before }))
     }
 
-    /// Gives a session new keys. Cognito finds its identity by its queue; one that had none, or has lost it, is given
-    /// another, which the queue must know before anybody has its keys.
-    async fn rekey(
-        &self,
-        session: &mut Session,
-        now: Timestamp,
-        expires: Timestamp,
-    ) -> Result<(), StoreError> {
-        let issued = self.keys.issue(&session.queue_name, now, expires).await?;
-        session.credentials = issued.credentials;
-        let identity = issued.identity.filter(|found| *found != session.identity);
-        if let Some(identity) = identity {
-            self.tag(session, &identity).await?;
-            session.identity = identity;
-        }
-        Ok(())
-    }
-
-    async fn tag(&self, session: &Session, identity: &IdentityId) -> Result<(), StoreError> {
-        let call = self.services.sqs.tag_queue();
-        let call = call.set_queue_url(session.queue_url.as_deref().map(str::to_owned));
-        let call = call.tags(IDENTITY_TAG, identity.as_str());
-        let tagged = persist("TagQueue", self.pauses(), || call.clone().send()).await;
-        tagged.map(drop).map_err(|error| trouble("TagQueue", error))
-    }
-
     async fn retain(&self, session: &Session, retention: Duration) -> Result<(), StoreError> {
         let seconds = retention.as_secs().to_string();
         let call = self.services.sqs.set_queue_attributes();
@@ -397,14 +371,6 @@ impl Sessions {
     async fn delete_queue(&self, session: &Session) -> Result<(), StoreError> {
         let url = session.queue_url.as_deref().unwrap_or_default();
         self.delete_queue_at(url).await
-    }
-
-    /// Deletes a session's identity, if it has one at Cognito.
-    async fn delete_identity(&self, session: &Session) -> Result<(), StoreError> {
-        match self.keys.identities() {
-            Some(identities) => identities.delete(&[session.identity.as_str()]).await,
-            None => Ok(()),
-        }
     }
 
     /// Deletes a queue, unless it is gone already.
