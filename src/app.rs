@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::{Arbiter, ArbiterHandle};
 use actix_web::dev::ServerHandle;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::Instant;
 
 use crate::actors::dispatcher::{Dispatchers, Neighbours, Routes};
 use crate::actors::finder::Finder;
@@ -43,7 +44,8 @@ pub mod trust;
 pub use listen::{Addresses, TlsSettings};
 use listen::{Listening, Sockets};
 use mqtt::{Kept, MqttParts, Plane};
-use running::Running;
+pub use running::DRAIN;
+use running::{Running, SPARE};
 
 /// Everything that can be set, typed and checked.
 #[derive(Debug, Clone)]
@@ -196,19 +198,17 @@ impl App {
     pub async fn drain(self) {
         self.health.drain();
         self.traffic.close();
-        let until = tokio::time::Instant::now() + self.patience;
+        let begun = Instant::now();
+        let until = begun + self.patience;
         self.server.pause().await;
         self.sockets.shut().await;
         self.running.say_goodbye().await;
         // No worker ends before the last request has: the queue that it asks may have its actor on any of them.
         let _ = tokio::time::timeout_at(until, self.traffic.ended()).await;
         self.server.stop(false).await;
-        self.running.end().await;
+        self.running.end(begun + DRAIN - SPARE).await;
     }
 }
-
-/// How long MQTT clients may take to read their goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Everything behind the wires: the store and the actors.
 struct Core {

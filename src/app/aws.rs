@@ -5,9 +5,12 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::broker::Way;
 use super::mqtt::{MqttParts, Plane};
-use super::{GOODBYE, Settings, StartError};
+use super::running::GOODBYE;
+use super::{Settings, StartError};
 use crate::actors::dispatcher::Dispatchers;
 use crate::actors::registrar::Registrar;
 use crate::auth::{Authenticator, Rights, Seal, Versions};
@@ -156,10 +159,10 @@ impl Core {
         })
     }
 
-    /// Ends when what was accepted is where it belongs.
-    pub(super) async fn end(&self) {
+    /// Ends when what was accepted is where it belongs, or it is time.
+    pub(super) async fn end(&self, until: Instant) {
         if let Some(upstream) = &self.upstream {
-            upstream.flush(GOODBYE).await;
+            upstream.end(until).await;
         }
     }
 

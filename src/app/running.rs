@@ -1,13 +1,26 @@
 //! What runs behind the door: one backend or the other.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 #[cfg(feature = "aws")]
 use super::aws;
-use super::{Core, GOODBYE, Settings, StartError, sweep};
+use super::{Core, Settings, StartError, sweep};
 use crate::auth::Authenticator;
 use crate::backends::embedded::OnFailure;
 use crate::observe::health::Health;
 use crate::wire::front::Door;
 use crate::wire::probes;
+
+/// All of the end together: the promise to whoever manages the process.
+pub const DRAIN: Duration = Duration::from_secs(25);
+
+/// How long before that everything should have ended, so that nothing is cut off.
+pub(super) const SPARE: Duration = Duration::from_secs(1);
+
+/// How long MQTT clients may take to read their goodbye.
+pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What runs behind the door.
 pub(super) enum Running {
@@ -85,8 +98,12 @@ impl Running {
         }
     }
 
-    /// Ends when nobody is left to be answered.
-    pub(super) async fn end(&self) {
+    /// Ends when nobody is left to be answered; at `until`, what waits for another's engine is given up.
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(unused_variables, reason = "nothing is elsewhere")
+    )]
+    pub(super) async fn end(&self, until: Instant) {
         match self {
             Self::Embedded(core) => {
                 // What nobody waited for, such as the receive counts of the last polls, reaches the disk, too.
@@ -98,7 +115,7 @@ impl Running {
                 }
             }
             #[cfg(feature = "aws")]
-            Self::Aws(core) => core.end().await,
+            Self::Aws(core) => core.end(until).await,
         }
     }
 }

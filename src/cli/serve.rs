@@ -12,13 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::dev_tls::{self, DevTlsError};
 use super::exit;
-use crate::app::{Addresses, App, Settings, StartError};
+use crate::app::{Addresses, App, DRAIN, Settings, StartError};
 use crate::auth::Rulebook;
 use crate::config::{self, Backend, Config, Flags, OperatorKeys, Problem, Problems};
 use crate::observe::{logging, metrics};
-
-/// All of the end together: the promise to whoever manages the process.
-const DRAIN: Duration = Duration::from_secs(25);
 
 /// Serve.
 ///

@@ -295,6 +295,15 @@ impl Sender {
         };
         if sent { Ok(()) } else { Err(Closed) }
     }
+
+    /// Ends the connection in order, after everything that was to be sent before.
+    pub(super) async fn disconnect(&self) -> Result<(), Closed> {
+        let sent = match self {
+            Self::V5(client) => client.disconnect().await.is_ok(),
+            Self::V4(client) => client.disconnect().await.is_ok(),
+        };
+        if sent { Ok(()) } else { Err(Closed) }
+    }
 }
 
 /// What MQTT 5 carries beside the payload; `None`: nothing.

@@ -97,8 +97,7 @@ impl Outbound {
     }
 
     /// Waits until everything is published, as far as that is possible in time.
-    pub(super) async fn flush(&self, within: Duration) {
-        let until = Instant::now() + within;
+    pub(super) async fn flush(&self, until: Instant) {
         while !self.lock().letters.is_idle() && Instant::now() < until {
             tokio::time::sleep(TICK / 10).await;
         }
