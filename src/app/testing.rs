@@ -47,7 +47,7 @@ impl Composed {
     /// With other settings.
     pub(crate) fn tuned(tune: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut settings = settings(&dir);
+        let mut settings = settings(&config(&dir));
         tune(&mut settings);
         let core = Core::start(&settings, Arc::new(|error| panic!("{error}"))).unwrap();
         let probes = probes::ProbeState {
@@ -152,7 +152,7 @@ pub(crate) fn keys_of(session: &Value) -> Credentials {
 }
 
 /// The default configuration, small.
-fn settings(dir: &tempfile::TempDir) -> Settings {
+pub(super) fn config(dir: &tempfile::TempDir) -> Config {
     let mut config = Config {
         aws_account: ACCOUNT.into(),
         ..Config::default()
@@ -160,15 +160,20 @@ fn settings(dir: &tempfile::TempDir) -> Settings {
     config.store.dir = dir.path().to_owned();
     config.store.min_free_bytes = 0;
     config.bench.enabled = true;
-    let operator = config.operator_keys().unwrap();
     config.guests.allow = vec!["/game/*".into()];
     config.guests.keys_burst = 1000;
     config.roles = vec![crate::config::Role {
         name: "player".into(),
         policy: r#"{"Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}"#.into(),
     }];
-    let book = Arc::new(Rulebook::of(&config).unwrap());
-    let mut settings = Settings::of(&config, &operator, book);
+    config
+}
+
+/// What it stands for, with few threads.
+pub(super) fn settings(config: &Config) -> Settings {
+    let operator = config.operator_keys().unwrap();
+    let book = Arc::new(Rulebook::of(config).unwrap());
+    let mut settings = Settings::of(config, &operator, book);
     settings.actor_threads = 1;
     settings.sessions.most = MOST_SESSIONS;
     settings

@@ -15,6 +15,19 @@ use crate::domain::{AccountId, IdentityId, QueueName, SessionId, SessionKey, Tim
 use crate::wire::Refusal;
 use crate::wire::front::Exposed;
 
+/// Every case of a contract, each a test of its own on a subject of its own.
+macro_rules! cases {
+    ($subject:expr, $($(#[$attribute:meta])* $part:ident::$case:ident,)*) => {$(
+        #[actix::test]
+        $(#[$attribute])*
+        async fn $case() {
+            $part::$case(&$subject.await).await;
+        }
+    )*};
+}
+
+#[cfg(feature = "aws")]
+mod broker;
 mod contract;
 mod limits;
 

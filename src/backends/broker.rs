@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+#[cfg(test)]
+pub(crate) mod contract;
+
 use super::Commit;
 use crate::domain::StoreError;
 use crate::domain::publication::{Publication, QoS};

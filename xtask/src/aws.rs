@@ -18,6 +18,12 @@ const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-
 /// How long a server may take to answer.
 const START: Duration = Duration::from_secs(60);
 
+/// What pytest runs: what is the `aws` backend's own; the scenarios that hold on both backends, but for those that take
+/// long and for what no backend is asked about; and the files in `deploy/aws`.
+const AWS_ITSELF: &[&str] = &["tests/aws"];
+const SCENARIOS: &[&str] = &["tests/python", "-m", "not slow and not bad_input"];
+const DEPLOY: &[&str] = &["tests/deploy"];
+
 /// A server that runs until this is dropped.
 struct Server {
     name: String,
@@ -115,6 +121,40 @@ impl Services {
     }
 }
 
+/// Brokers for topics, and their programs: the tests start, kill and start others again.
+struct Brokers {
+    mosquitto: (PathBuf, Server),
+    nats: (PathBuf, Server),
+}
+
+impl Brokers {
+    fn start(env: &Env) -> Result<Self> {
+        let programs = (tools::mosquitto(env)?, tools::nats(env)?);
+        let servers = (mosquitto(env, &programs.0)?, nats(env, &programs.1)?);
+        Ok(Self {
+            mosquitto: (programs.0, servers.0),
+            nats: (programs.1, servers.1),
+        })
+    }
+
+    /// What tells programs where they are.
+    fn variables(&self) -> [(&'static str, String); 4] {
+        let program = |broker: &(PathBuf, Server)| broker.0.display().to_string();
+        let url = |broker: &(PathBuf, Server)| format!("mqtt://127.0.0.1:{}", broker.1.port);
+        [
+            ("FANFARE_TEST_MOSQUITTO", program(&self.mosquitto)),
+            ("FANFARE_TEST_MOSQUITTO_URL", url(&self.mosquitto)),
+            ("FANFARE_TEST_NATS", program(&self.nats)),
+            ("FANFARE_TEST_NATS_URL", url(&self.nats)),
+        ]
+    }
+
+    /// What they are, with their versions.
+    fn names(&self) -> String {
+        format!("{} and {}", self.mosquitto.1.name, self.nats.1.name)
+    }
+}
+
 /// Prints how fast a release build is on these servers.
 pub fn speed(env: &Env) -> Result<bool> {
     let build = ["build", "--locked", "--release", "--bin", "fanfare"];
@@ -135,8 +175,12 @@ pub fn speed(env: &Env) -> Result<bool> {
 /// Runs the step.
 pub fn run(env: &Env) -> Result<String> {
     let services = Services::start(env)?;
-    let (mosquitto, nats) = (tools::mosquitto(env)?, tools::nats(env)?);
-    let variables = services.variables();
+    let brokers = Brokers::start(env)?;
+    let variables: Vec<_> = services
+        .variables()
+        .into_iter()
+        .chain(brokers.variables())
+        .collect();
     let contract = [
         "test",
         "--locked",
@@ -152,32 +196,23 @@ pub fn run(env: &Env) -> Result<String> {
     tools::run(env, &mut cargo)?;
     let build = ["build", "--locked", "--bin", "fanfare"];
     tools::run(env, &mut tools::cargo(env, &build))?;
-    for (name, requirements, folder) in [
-        ("py", "tests/python/requirements.txt", "tests/aws"),
-        ("deploy", "tests/deploy/requirements.txt", "tests/deploy"),
+    for (name, requirements, arguments) in [
+        ("py", "tests/python/requirements.txt", AWS_ITSELF),
+        ("py", "tests/python/requirements.txt", SCENARIOS),
+        ("deploy", "tests/deploy/requirements.txt", DEPLOY),
     ] {
         let python = tools::python(env, name, Path::new(requirements))?;
         let mut pytest = Command::new(python);
         pytest
-            .args(["-m", "pytest", folder, "-q"])
+            .args(["-m", "pytest", "-q"])
+            .args(arguments)
             .current_dir(&env.root)
             .env("FANFARE_BIN", env.server())
-            // They are started, killed and started again by the tests.
-            .env("FANFARE_TEST_MOSQUITTO", &mosquitto)
-            .env("FANFARE_TEST_NATS", &nats)
+            .env("FANFARE_BACKEND", "aws")
             .envs(variables.clone());
         tools::run(env, &mut pytest)?;
     }
-    let brokers = [
-        version(&mosquitto, "-h", "mosquitto version ")?,
-        version(&nats, "--version", "nats-server: v")?,
-    ];
-    Ok(format!(
-        "on {}, Mosquitto {} and NATS {}",
-        services.names(),
-        brokers[0],
-        brokers[1]
-    ))
+    Ok(format!("on {}, {}", services.names(), brokers.names()))
 }
 
 /// What a program says its version is, after `before`.
@@ -189,6 +224,53 @@ fn version(program: &Path, flag: &str, before: &str) -> Result<String> {
     let found = text.lines().find_map(|line| line.strip_prefix(before));
     let found = found.with_context(|| format!("{} does not say its version", program.display()))?;
     Ok(found.trim().to_owned())
+}
+
+/// Mosquitto, where nobody may publish below `closed`.
+fn mosquitto(env: &Env, program: &Path) -> Result<Server> {
+    let name = format!(
+        "Mosquitto {}",
+        version(program, "-h", "mosquitto version ")?
+    );
+    let port = free_port()?;
+    let [rules, settings] =
+        ["acl", "conf"].map(|file| env.test_env().join(format!("mosquitto.{file}")));
+    fs::write(&rules, "topic readwrite #\ntopic deny closed/#\n").context("cannot write rules")?;
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 100000\n\
+         acl_file {}\nuser root\n",
+        rules.display()
+    );
+    fs::write(&settings, text).context("cannot write Mosquitto's settings")?;
+    Server::start(
+        env,
+        name,
+        port,
+        Command::new(program).arg("-c").arg(settings),
+    )
+}
+
+/// NATS with its MQTT.
+fn nats(env: &Env, program: &Path) -> Result<Server> {
+    let name = format!("NATS {}", version(program, "--version", "nats-server: v")?);
+    let port = free_port()?;
+    let [store, settings] =
+        ["jetstream", "conf"].map(|file| env.test_env().join(format!("nats.{file}")));
+    if store.exists() {
+        fs::remove_dir_all(&store).context("cannot remove what NATS has kept")?;
+    }
+    let text = format!(
+        "server_name: contract\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {store:?} }}\n\
+         mqtt {{ listen: \"127.0.0.1:{port}\" }}\n",
+        free_port()?
+    );
+    fs::write(&settings, text).context("cannot write NATS's settings")?;
+    Server::start(
+        env,
+        name,
+        port,
+        Command::new(program).arg("-c").arg(settings),
+    )
 }
 
 fn elasticmq(env: &Env) -> Result<Server> {

@@ -5,20 +5,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::actors::dispatcher::Neighbours;
-use crate::backends::plane::contract::{self, Subject};
+use crate::backends::plane::contract::{self, Subject, directory, history, relay};
 use crate::backends::plane::{MessageRelay, SessionDirectory, UserHistory};
 use crate::domain::session::Session;
-
-/// Every case, each a test of its own on a subject of its own.
-macro_rules! cases {
-    ($subject:expr, $($(#[$attribute:meta])* $part:ident::$case:ident,)*) => {$(
-        #[actix::test]
-        $(#[$attribute])*
-        async fn $case() {
-            contract::$part::$case(&$subject.await).await;
-        }
-    )*};
-}
 
 impl Composed {
     fn composed_relay(&self) -> Arc<dyn MessageRelay> {

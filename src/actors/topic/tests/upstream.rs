@@ -20,6 +20,8 @@ struct Recorder {
     /// By filter, how many subscribe.
     subscribed: Mutex<BTreeMap<String, i32>>,
     retained: Mutex<Vec<Publication>>,
+    /// Who waits for what is retained, and gets it later.
+    slow: Mutex<Vec<mpsc::Sender<Publication>>>,
 }
 
 fn refusing(what: &str) -> Result<(), StoreError> {
@@ -54,8 +56,12 @@ impl TopicBroker for Recorder {
         *subscribed.get_mut(filter.as_str()).unwrap() -= 1;
     }
 
-    fn retained(&self, _: &TopicFilter) -> mpsc::Receiver<Publication> {
+    fn retained(&self, filter: &TopicFilter) -> mpsc::Receiver<Publication> {
         let (to, from) = mpsc::channel(10);
+        if filter.as_str().ends_with("/slow") {
+            self.slow.lock().unwrap().push(to);
+            return from;
+        }
         for publication in self.retained.lock().unwrap().iter() {
             to.try_send(publication.clone()).unwrap();
         }
@@ -129,6 +135,38 @@ async fn every_subscription_is_ended_once_however_it_ends() {
     client.say_goodbye();
     let left = broker.subscribed.lock().unwrap();
     assert!(left.values().all(|count| *count == 0), "{left:?}");
+}
+
+#[actix::test]
+async fn a_refused_subscription_brings_nothing() {
+    let plane = Plane::through(Arc::new(Recorder::default()));
+    let mut client = plane.client("1").await;
+    for refused in ["c/refused", "c/full"] {
+        let wanted = subscription(refused, AtMostOnce);
+        assert!(client.try_subscribe(wanted).await.is_err());
+        plane.topics.arrived(publication(refused, "x"));
+    }
+    assert_eq!(client.got(), [""; 0]);
+}
+
+#[actix::test]
+async fn who_has_left_gets_nothing_that_was_retained() {
+    let broker = Arc::new(Recorder::default());
+    let plane = Plane::through(broker.clone());
+    let mut client = plane.client("1").await;
+    client.subscribe("a/slow", AtMostOnce).await;
+    let wanted = subscription("a/slow", AtMostOnce);
+    let keep = |text| {
+        let to = broker.slow.lock().unwrap()[0].clone();
+        to.try_send(publication("a/slow", text)).unwrap();
+    };
+    keep("first");
+    pause(20).await;
+    let filters = [wanted.filter];
+    client.attached().unsubscribe(&filters).await.unwrap();
+    keep("second");
+    pause(20).await;
+    assert_eq!(client.got(), ["first 0r"]);
 }
 
 #[actix::test]

@@ -291,6 +291,36 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_before_it_is_answered_again_is_not_waited_for() {
+        let mut standings = standings();
+        for text in ["a", "b"] {
+            standings.add(&filter(text)).unwrap();
+        }
+        standings.next();
+        standings.answered(vec![Ok(()), Ok(())]);
+        standings.begin(true);
+        standings.remove(&filter("a"));
+        assert!(!standings.is_as_before(), "b is not answered again");
+        assert_eq!(standings.next(), subscribe(&["b"]));
+        standings.answered(vec![Ok(())]);
+        assert!(standings.is_as_before());
+    }
+
+    #[test]
+    fn what_a_break_kept_from_ending_ends_where_the_broker_has_kept_it() {
+        for present in [true, false] {
+            let mut standings = standings();
+            standings.add(&filter("a")).unwrap();
+            standings.next();
+            standings.answered(vec![Ok(())]);
+            standings.remove(&filter("a"));
+            standings.begin(present);
+            let ended = standings.next();
+            assert_eq!(ended, present.then(|| unsubscribe("a").unwrap()));
+        }
+    }
+
+    #[test]
     fn one_subscribe_has_so_many_filters() {
         let mut standings = Standings::new(Hash::WithParent, 100);
         standings.begin(false);

@@ -79,3 +79,28 @@ pub fn gone<'a>(listed: &'a [ListedShard], leases: &'a [Lease]) -> impl Iterator
         .iter()
         .filter(move |lease| !there.contains(lease.shard.as_str()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::Checkpoint;
+    use super::*;
+
+    #[test]
+    fn leases_follow_the_shards_that_there_are() {
+        let listed = ["0", "1", "2"].map(|id| ListedShard {
+            id: id.into(),
+            parents: Vec::new(),
+        });
+        let leases = ["1", "9"].map(|shard| Lease {
+            shard: shard.into(),
+            owner: None,
+            switches: 0,
+            checkpoint: Checkpoint::TrimHorizon,
+            parents: Vec::new(),
+        });
+        let missing: Vec<&str> = missing(&listed, &leases).map(|shard| &*shard.id).collect();
+        assert_eq!(missing, ["0", "2"]);
+        let gone: Vec<&str> = gone(&listed, &leases).map(|lease| &*lease.shard).collect();
+        assert_eq!(gone, ["9"]);
+    }
+}

@@ -225,3 +225,132 @@ where
         Err(error) => Err(trouble(operation, error)),
     }
 }
+
+/// On DynamoDB Local, which `cargo xtask test --only aws` starts and names.
+#[cfg(test)]
+mod aws_servers {
+    use super::*;
+    use crate::backends::aws::{AwsOptions, StreamOptions, tables};
+
+    /// Two nodes on a table of their own, with the lease of one shard.
+    async fn nodes() -> ([LeaseTable; 2], Lease) {
+        let url = std::env::var("FANFARE_TEST_DYNAMODB");
+        let url = url.expect("FANFARE_TEST_DYNAMODB is set by cargo xtask test --only aws");
+        let name = format!("leases-{}", uuid::Uuid::new_v4());
+        let services = Services::connect(AwsOptions {
+            region: "us-east-1".into(),
+            account: "000000000000".into(),
+            sqs_endpoint: None,
+            dynamodb_endpoint: Some(url),
+            sts_endpoint: None,
+            kinesis_endpoint: None,
+            cognito_endpoint: None,
+            sessions_table: "sessions".into(),
+            messages_table: "messages".into(),
+            session_role: "arn:aws:iam::000000000000:role/session".into(),
+            identities: None,
+            patience: Duration::from_secs(5),
+            hold_bytes: 1 << 20,
+            spill_bytes: 0,
+            sweep_interval: Duration::from_secs(300),
+            user_message_ttl: Duration::from_secs(60),
+            stream: Some(StreamOptions {
+                name: "stream".into(),
+                from_oldest: true,
+                leases_table: name.clone(),
+                held_bytes: 1 << 20,
+            }),
+        })
+        .await;
+        let all = tables::all(&services).into_iter();
+        for table in all.filter(|table| table.name == name) {
+            let tag = ("fanfare:env", "test");
+            tables::create(&services, &table, tag).await.unwrap();
+        }
+        let node = |node: &str| {
+            LeaseTable::new(services.clone(), name.clone(), "stream".into(), node.into())
+        };
+        let nodes = ["a", "b"].map(node);
+        let shard = ListedShard {
+            id: "s".into(),
+            parents: Vec::new(),
+        };
+        let start = Checkpoint::TrimHorizon;
+        nodes[0].add(&shard, &start).await.unwrap();
+        let lease = lease(&nodes[0]).await;
+        (nodes, lease)
+    }
+
+    async fn lease(node: &LeaseTable) -> Lease {
+        let [lease] = node.rows().await.unwrap().leases.try_into().unwrap();
+        lease
+    }
+
+    #[actix::test]
+    #[ignore = "needs servers"]
+    async fn a_lease_is_taken_by_one_and_changed_by_nobody_else() {
+        let ([a, b], free) = nodes().await;
+        let held = a.take(&free).await.unwrap().expect("it is free");
+        assert_eq!(b.take(&free).await.unwrap(), None, "it was seen too early");
+        assert!(
+            a.advance(&held, &Checkpoint::After("5".into()))
+                .await
+                .unwrap()
+        );
+        // Another takes it over from where it sees it now.
+        let taken = b.take(&lease(&b).await).await.unwrap();
+        let taken = taken.expect("nobody was faster");
+        assert_eq!(taken.checkpoint, Checkpoint::After("5".into()));
+        assert!(
+            !a.advance(&held, &Checkpoint::After("4".into()))
+                .await
+                .unwrap()
+        );
+        assert!(!a.give_back(&held).await.unwrap());
+        assert_eq!(
+            lease(&a).await,
+            taken,
+            "the one that lost it changed nothing"
+        );
+        // Nor does it when it has had it again: it is another lease.
+        let again = a.take(&taken).await.unwrap().expect("nobody was faster");
+        assert!(
+            !a.advance(&held, &Checkpoint::After("4".into()))
+                .await
+                .unwrap()
+        );
+        assert!(a.give_back(&again).await.unwrap());
+        assert_eq!(lease(&a).await.owner, None);
+    }
+
+    #[actix::test]
+    #[ignore = "needs servers"]
+    async fn what_is_there_is_not_written_again() {
+        let ([a, b], free) = nodes().await;
+        let held = a.take(&free).await.unwrap().expect("it is free");
+        let shard = ListedShard {
+            id: free.shard.clone(),
+            parents: Vec::new(),
+        };
+        b.add(&shard, &Checkpoint::ShardEnd).await.unwrap();
+        assert_eq!(lease(&b).await, held);
+        a.begin(&Checkpoint::TrimHorizon).await.unwrap();
+        b.begin(&Checkpoint::ShardEnd).await.unwrap();
+        let rows = b.rows().await.unwrap();
+        assert_eq!(rows.start, Some(Checkpoint::TrimHorizon));
+    }
+
+    #[actix::test]
+    #[ignore = "needs servers"]
+    async fn a_node_that_is_heard_again_is_not_buried() {
+        let ([a, b], _) = nodes().await;
+        let counter = async || a.rows().await.unwrap().nodes.get("a").copied();
+        a.beat().await.unwrap();
+        a.beat().await.unwrap();
+        assert_eq!(counter().await, Some(2));
+        b.remove_node("a", Some(1)).await.unwrap();
+        assert_eq!(counter().await, Some(2), "it has said something since");
+        b.remove_node("a", Some(2)).await.unwrap();
+        assert_eq!(counter().await, None);
+    }
+}
