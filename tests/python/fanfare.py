@@ -56,11 +56,11 @@ class Fanfare:
         self._http = requests.Session()
         self._http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
-    def client(self, service, credentials=None, **config):
+    def client(self, service, credentials=None, url=None, **config):
         """A stock boto3 client; only the endpoint is ours. It never retries: one call, one answer."""
         credentials = credentials or self.operator
         return _boto3_client(
-            self.url,
+            url or self.url,
             service,
             credentials.access_key,
             credentials.secret_key,
@@ -150,8 +150,8 @@ class SessionClient:
 
     @property
     def sqs(self):
-        """An SQS client with the session's keys."""
-        return self.fanfare.client("sqs", self.credentials)
+        """An SQS client with the session's keys, of the service that has its queue."""
+        return self.fanfare.client("sqs", self.credentials, self["sqsUrl"].rsplit("/", 2)[0])
 
     def receive(self, wait=0, **arguments):
         """One ReceiveMessage of at most ten messages, as they are on the wire."""

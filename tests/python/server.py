@@ -80,6 +80,11 @@ class Server:
         return "".join(self._log)
 
     @property
+    def is_running(self):
+        """Whether it was started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
     def mqtt(self):
         """Host and port of MQTT over TCP."""
         found = _LISTENING_MQTT.findall(self.log)[-1]

@@ -136,12 +136,14 @@ def test_start_and_end_are_inclusive_seconds(fanfare, user):
         ({"nextToken": "nonsense"}, "nextToken"),
     ],
 )
+@pytest.mark.bad_input
 def test_bad_queries_are_refused_naming_the_field(fanfare, user, query, field):
     answer = fanfare.signed("GET", f"/messages/user/{user}", query=query)
     assert answer.status_code == 400, answer.text
     assert answer.json()["success"] is False and field.lower() in answer.json()["message"].lower()
 
 
+@pytest.mark.bad_input
 def test_a_bad_user_is_refused(fanfare):
     for path in ("/messages/user/bob", "/messages/unread/user/1.5", "/messages/set-read/user/x/asof/1"):
         answer = fanfare.signed("GET", path)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from backends import NO_ORDER, OF_ONE_NODE
 from expect import eventually, refused
 from fanfare import Fanfare, fresh_id
 from server import AWS_ACCOUNT, REGION, STREAM
@@ -65,6 +66,7 @@ def test_an_accepted_record_is_durable(start_server):
     assert [m["msg"] for m in after.history(4)] == ["kept"]
 
 
+@NO_ORDER
 def test_one_shard_keeps_its_order(fanfare, kinesis):
     session = fanfare.create(user=fresh_id())
     numbers = []
@@ -99,6 +101,7 @@ def test_a_record_that_is_no_message_is_skipped(fanfare, kinesis, poison):
     assert session.texts(1) == ["after the poison"]
 
 
+@OF_ONE_NODE
 def test_skipped_records_are_counted(start_server):
     alone = Fanfare(start_server().url)
     kinesis = alone.client("kinesis")

@@ -7,10 +7,10 @@ import time
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from backends import ANSWERED_BY_SQS, NO_ONE_COUNTER, NO_ORDER
 from envelope import FIRST_COUNTER, LAST_COUNTER, blocks_v1, open_message
 from expect import eventually
 from fanfare import Fanfare, fresh_id
-from server import Server
 
 #: Deeper than any message needs to be, and than a parser should follow.
 DEEP = b'{"a":' + b"[" * 200 + b"]" * 200 + b"}"
@@ -44,12 +44,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world():
+def world(module_server):
     """A server of its own: a broadcast reaches everybody, and here everybody is known."""
-    running = Server().start()
-    yield World(Fanfare(running.url))
-    running.stop()
-    running.remove()
+    return World(Fanfare(module_server().url))
 
 
 TARGETS = [
@@ -148,6 +145,7 @@ def test_a_message_that_no_queue_can_hold_is_refused_whole(fanfare):
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"1", b'"x"', b"null", b"\xff\xfe", b'{"a":1e999}', b'{"a":1,"a":2}', DEEP]
 )
+@pytest.mark.bad_input
 def test_a_body_that_is_no_json_object_is_refused(fanfare, body):
     session = fanfare.create(user=fresh_id())
     answer = fanfare.signed("POST", f"/notify/user/{session['userId']}", body=body)
@@ -166,6 +164,7 @@ def test_a_body_that_is_no_json_object_is_refused(fanfare, body):
         ("/notify/user/1/session/" + "s" * 257, "session"),
     ],
 )
+@pytest.mark.bad_input
 def test_bad_targets_are_refused(fanfare, path, field):
     answer = fanfare.signed("GET", path, query={"msg": "x"})
     assert answer.status_code in (400, 404), answer.text
@@ -203,6 +202,7 @@ def test_sqs_only_is_delivered_and_not_kept(fanfare, value):
     assert fanfare.unread(user) == 1
 
 
+@NO_ORDER
 def test_one_session_gets_its_messages_in_the_order_they_were_posted(fanfare):
     session = fanfare.create(user=fresh_id())
     for n in range(60):
@@ -210,6 +210,7 @@ def test_one_session_gets_its_messages_in_the_order_they_were_posted(fanfare):
     assert session.texts(60) == list(range(60))
 
 
+@NO_ONE_COUNTER
 def test_counters_rise_and_never_share_a_block(fanfare):
     session = fanfare.create(user=fresh_id())
     for n in range(40):
@@ -241,6 +242,7 @@ def test_a_waiting_poll_gets_the_message_at_once(fanfare):
     assert time.monotonic() - started < 1.5
 
 
+@ANSWERED_BY_SQS
 def test_an_abandoned_poll_takes_no_message(fanfare):
     session = fanfare.create(user=fresh_id())
     impatient = fanfare.client("sqs", session.credentials, read_timeout=0.5)

@@ -6,6 +6,7 @@ import time
 import pytest
 from paho.mqtt.client import WebsocketConnectionError
 
+from backends import KEYS_BY_STS, ONE_TRANSPORT
 from envelope import open_message
 from expect import eventually
 from fanfare import Fanfare, credentials_of, fresh_id, fresh_name
@@ -37,6 +38,7 @@ def post(session, *texts):
 
 
 @both_versions
+@ONE_TRANSPORT
 def test_pending_and_live_messages_come_in_their_envelopes_and_puback_deletes(session, version):
     post(session, "0", "1", "2")
     with subscriber(session, version=version) as peer:
@@ -56,6 +58,7 @@ def test_pending_and_live_messages_come_in_their_envelopes_and_puback_deletes(se
 
 
 @both_versions
+@ONE_TRANSPORT
 def test_from_polling_to_mqtt_and_back(session, version):
     post(session, *"abcdef")
     polled = session.receive(MaxNumberOfMessages=2)
@@ -76,6 +79,7 @@ def test_from_polling_to_mqtt_and_back(session, version):
     session.take(0)
 
 
+@ONE_TRANSPORT
 def test_changing_all_the_time_loses_nothing_and_repeats_nothing_that_was_acknowledged(session):
     """A publisher posts while the reader changes its transport; each message is acknowledged exactly once."""
     count = 60
@@ -107,6 +111,7 @@ def test_changing_all_the_time_loses_nothing_and_repeats_nothing_that_was_acknow
     session.take(0)
 
 
+@ONE_TRANSPORT
 def test_two_readers_share_the_queue(session):
     with subscriber(session) as one, subscriber(session) as other:
         post(session, *map(str, range(20)))
@@ -119,6 +124,7 @@ def test_two_readers_share_the_queue(session):
         assert sorted(texts, key=int) == [str(n) for n in range(20)]
 
 
+@ONE_TRANSPORT
 def test_a_sealed_gcm_envelope_comes_over_mqtt(fanfare):
     session = fanfare.create(user=fresh_id(), envelope="gcm")
     with subscriber(session) as peer:
@@ -127,6 +133,7 @@ def test_a_sealed_gcm_envelope_comes_over_mqtt(fanfare):
 
 
 @both_versions
+@ONE_TRANSPORT
 def test_a_lost_connection_gives_its_messages_back_at_once(session, version):
     post(session, "x", "y")
     peer = subscriber(session, version=version, manual_ack=True)
@@ -181,6 +188,7 @@ def test_a_connection_ends_within_a_second_of_its_session(fanfare, session):
         Peer(fanfare.url, credentials=session.credentials)
 
 
+@ONE_TRANSPORT
 def test_s11_a_renewal_extends_the_connection_and_old_keys_open_no_other(fanfare, session):
     with subscriber(session) as peer:
         renewed = fanfare.get("/renew" + session.path)["session"]
@@ -192,6 +200,7 @@ def test_s11_a_renewal_extends_the_connection_and_old_keys_open_no_other(fanfare
         Peer(fanfare.url, credentials=credentials_of(renewed)).close()
 
 
+@KEYS_BY_STS
 def test_s11_a_connection_ends_within_a_second_of_its_keys(start_server):
     server = start_server(**{KEY_LIFETIME: seconds(4)})
     session = Fanfare(server.url).create()
@@ -201,6 +210,7 @@ def test_s11_a_connection_ends_within_a_second_of_its_keys(start_server):
         assert reason.value == 0x87
 
 
+@ONE_TRANSPORT
 def test_messages_wait_over_a_restart(start_server):
     server = start_server()
     fanfare = Fanfare(server.url)

@@ -8,6 +8,7 @@ import pytest
 from botocore import UNSIGNED
 from botocore.credentials import Credentials
 
+from backends import NOT_SERVED
 from expect import refused
 from fanfare import NOBODY, Fanfare, fresh_id
 from server import AWS_ACCOUNT, REGION, binary, clean_environment
@@ -54,6 +55,7 @@ def who(relay, credentials=None):
     return relay.client("sts", credentials).get_caller_identity()
 
 
+@NOT_SERVED
 def test_assume_role_gives_keys_that_hold_on_every_wire(relay):
     sts = relay.client("sts")
     answer = sts.assume_role(RoleArn=ROLE, RoleSessionName="sess", DurationSeconds=900, Policy=json.dumps(EVERYTHING))
@@ -69,6 +71,7 @@ def test_assume_role_gives_keys_that_hold_on_every_wire(relay):
     refused(("AccessDenied", "AccessDeniedException"), relay.client("sqs", keys).list_queues)
 
 
+@NOT_SERVED
 def test_get_session_token_is_the_operator_for_a_time(relay):
     keys = keys_in(relay.client("sts").get_session_token(DurationSeconds=900))
     assert who(relay, keys)["Arn"].endswith(":root")
@@ -76,6 +79,7 @@ def test_get_session_token_is_the_operator_for_a_time(relay):
     refused("AccessDenied", relay.client("sts", keys).get_session_token)
 
 
+@NOT_SERVED
 def test_sts_refuses_as_sts_does(relay):
     call = relay.client("sts").assume_role
     refused("ValidationError", call, status=400, RoleArn="arn:aws:iam::1:user/x", RoleSessionName="sess")
@@ -91,12 +95,14 @@ def test_sts_refuses_as_sts_does(relay):
     refused("InvalidClientTokenId", relay.client("sts", stolen).get_caller_identity, status=403)
 
 
+@NOT_SERVED
 def test_a_presigned_get_caller_identity(relay):
     query = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
     answer = relay.raw("GET", relay.presigned("GET", "/", service="sts", query=query))
     assert answer.status_code == 200 and "<Arn>" in answer.text, answer.text
 
 
+@NOT_SERVED
 def test_cognito_guests(relay):
     unsigned = relay.client("cognito-identity", signature_version=UNSIGNED)
     (pool,) = relay.client("cognito-identity").list_identity_pools(MaxResults=1)["IdentityPools"]
@@ -123,6 +129,7 @@ def test_iot_keys_and_endpoint(relay):
     refused("InvalidSignatureException", nobody.describe_endpoint, status=403)
 
 
+@NOT_SERVED
 def test_tokens_outlive_a_restart(relay):
     keys = keys_in(relay.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="sess"))
     relay.server.stop()

@@ -122,12 +122,14 @@ def test_a_receipted_message_that_is_sent_again_is_unread_again(fanfare, user):
 
 
 @pytest.mark.parametrize("body", ["{}", '"id"', "null", "[1]", "[[]]", "[", ""])
+@pytest.mark.bad_input
 def test_a_body_that_is_no_list_of_ids_is_refused(fanfare, user, ids, body):
     answer = fanfare.signed("POST", f"/messages/set-read/user/{user}", body=body.encode())
     assert answer.status_code == 400 and answer.json()["success"] is False
     assert fanfare.unread(user) == 3
 
 
+@pytest.mark.bad_input
 def test_a_bad_time_is_refused(fanfare, user):
     for moment in ("yesterday", "NaN", "1e400"):
         assert fanfare.signed("GET", f"/messages/set-read/user/{user}/asof/{moment}").status_code == 400

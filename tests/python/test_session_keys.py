@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from backends import ANSWERED_BY_SQS, NOT_SERVED
 from expect import refused
 from fanfare import NOBODY, fresh_id, fresh_name
 from server import AWS_ACCOUNT, STREAM
@@ -18,6 +19,7 @@ def session(fanfare):
     return fanfare.create(user=fresh_id())
 
 
+@ANSWERED_BY_SQS
 def test_the_sessions_own_queue_is_fully_usable(fanfare, session):
     for n in range(4):
         fanfare.get(f"/notify/user/{session['userId']}", msg=str(n))
@@ -36,6 +38,7 @@ def test_the_sessions_own_queue_is_fully_usable(fanfare, session):
     session.take(0)
 
 
+@ANSWERED_BY_SQS
 def test_nothing_else_of_sqs_is(fanfare, session, queue):
     sqs, own = session.sqs, session["sqsUrl"]
     stranger = fanfare.create()["sqsUrl"]
@@ -67,6 +70,7 @@ def test_nothing_else_of_sqs_is(fanfare, session, queue):
     session.take(0)
 
 
+@NOT_SERVED
 def test_the_other_wires_are_closed(fanfare, session):
     kinesis = fanfare.client("kinesis", session.credentials)
     record = {"StreamName": STREAM, "PartitionKey": "p"}
@@ -130,6 +134,7 @@ def test_a_session_without_user_reads_nobodys_history(fanfare):
     assert answer.status_code == 403
 
 
+@ANSWERED_BY_SQS
 def test_a_token_belongs_to_its_key(fanfare, session):
     other = fanfare.create()
     url = session["sqsUrl"]
@@ -147,6 +152,7 @@ def test_a_token_belongs_to_its_key(fanfare, session):
     refused(NO_KEY, fanfare.client("sqs", without).receive_message, status=403, QueueUrl=url)
 
 
+@ANSWERED_BY_SQS
 def test_an_unknown_key_and_a_bad_signature_get_the_same_answer(fanfare, session):
     def answer(credentials):
         response = fanfare.signed(
@@ -174,6 +180,7 @@ def test_an_unknown_key_and_a_bad_signature_get_the_same_answer(fanfare, session
     assert rest[0] == rest[1] == rest[2]
 
 
+@ANSWERED_BY_SQS
 def test_revocation_holds_from_the_next_request(fanfare, session):
     revoked = threading.Event()
     accepted = {False: 0, True: 0}
@@ -199,6 +206,7 @@ def test_revocation_holds_from_the_next_request(fanfare, session):
     assert attempts[True] >= 30 and accepted[True] == 0, "revoked keys were accepted"
 
 
+@ANSWERED_BY_SQS
 def test_a_waiting_poll_ends_with_its_session(fanfare, session):
     ended = []
 
