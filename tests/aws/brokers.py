@@ -95,6 +95,7 @@ class Mosquitto(Broker):
             "log_type subscribe",
             "log_type unsubscribe",
             "log_type error",
+            "log_type notice",
         ]
         if not any(line.startswith("allow_anonymous") for line in self.more):
             lines.append("allow_anonymous true")
@@ -108,6 +109,14 @@ class Mosquitto(Broker):
     def subscribed(self, link="in"):
         """Filters that nodes have subscribed to on this connection of theirs, in order, each as often as they did."""
         return re.findall(rf"\S+-{link} \d (\S+)$", self.log.read_text(), re.MULTILINE)
+
+    def left(self):
+        """Clients that have ended their connections in order."""
+        return re.findall(r"^\d+: Client (\S+) disconnected\.$", self.log.read_text(), re.MULTILINE)
+
+    def lost(self):
+        """Clients whose connections ended without a word, once they had said who they are."""
+        return re.findall(r"^\d+: Client ([\w-]+) closed its connection\.$", self.log.read_text(), re.MULTILINE)
 
     def unsubscribed(self, link="in"):
         """Filters that they have given up."""
