@@ -70,6 +70,24 @@ def test_a_connection_that_breaks_is_gone_on_with(cluster, mosquitto):
         assert metric(node, "fanfare_broker_gaps_total") == 0, "nothing was missed"
 
 
+def test_nothing_is_published_before_the_node_hears_again(cluster, mosquitto):
+    """What its own clients publish would not come back to them."""
+    with Cut(mosquitto.port) as way:
+        node = node_on(cluster, way.url)
+        with peer(node) as client:
+            client.subscribe("t", qos=1)
+            way.cut()
+            way.mend(refused=b"-in")
+            until(lambda: metric(node, "fanfare_broker_connected") == 1)
+            sent = client.client.publish("t", "x", 1)
+            time.sleep(1)
+            assert sent.mid not in client._answers, "the broker could be asked"
+            way.cut()
+            way.mend()
+            assert client._answer(sent.mid).value == 0
+            assert client.texts(1) == ["x"]
+
+
 def test_what_is_too_long_for_the_broker_is_refused_alone(cluster, start):
     node = node_on(cluster, start(Mosquitto(["max_packet_size 2000"])))
     with peer(node) as client:

@@ -201,7 +201,8 @@ def test_events_are_told_on_every_node(cluster, mosquitto):
         assert events == ["connected", "disconnected"]
 
 
-def test_what_is_retained_is_under_the_policy_too(cluster, broker):
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_is_retained_is_under_the_policy_too(cluster, broker, qos):
     """It comes another way than what is live, and from whoever put it there."""
     allowed = {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}
     denied = {"Effect": "Deny", "Action": "iot:Receive", "Resource": "arn:aws:iot:*:*:topic/*/secret"}
@@ -211,6 +212,6 @@ def test_what_is_retained_is_under_the_policy_too(cluster, broker):
     with peer(node) as client:
         for name in ("open", "secret"):
             assert client.publish(f"{room}/{name}", name, qos=1, retain=True) == 0
-        client.subscribe(f"{room}/+", qos=1)
+        client.subscribe(f"{room}/+", qos=qos)
         assert client.texts(1, quiet=1) == ["open"]
 

@@ -42,6 +42,7 @@ class Cut:
         self.port = port
         self.sockets = []
         self.listener = None
+        self.refused = None
         self.own = free_port()
         self.url = f"mqtt://127.0.0.1:{self.own}"
         self.mend()
@@ -52,8 +53,9 @@ class Cut:
     def __exit__(self, *_):
         self.cut()
 
-    def mend(self):
-        """From now on connections are let through."""
+    def mend(self, refused=None):
+        """From now on connections are let through, but for those that begin with a packet in which this is."""
+        self.refused = refused
         self.listener = socket.create_server(("127.0.0.1", self.own))
         threading.Thread(target=accept, args=[self.listener, self._connect], daemon=True).start()
 
@@ -66,6 +68,8 @@ class Cut:
                 self.sockets.pop().shutdown(socket.SHUT_RDWR)
 
     def _connect(self, near):
+        if self.refused and self.refused in near.recv(1024, socket.MSG_PEEK):
+            raise ConnectionRefusedError
         far = socket.create_connection(("127.0.0.1", self.port))
         self.sockets += [near, far]
         return far

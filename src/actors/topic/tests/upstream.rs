@@ -193,9 +193,11 @@ async fn retained_messages_come_from_the_broker_and_wills_and_events_go_there() 
         .push(publication("a/1", "kept"));
     let plane = Plane::through(broker.clone());
     let mut client = plane.client("1").await;
-    client.subscribe("a/+", AtMostOnce).await;
+    let mut wanted = subscription("a/+", AtMostOnce);
+    wanted.id = Some(7);
+    client.try_subscribe(wanted).await.unwrap();
     pause(20).await;
-    assert_eq!(client.got(), ["kept 0r"]);
+    assert_eq!(client.got(), ["kept 0r 7"]);
     let lost = plane
         .connect("2", |connect| {
             connect.will = Some(will("w", "x", std::time::Duration::ZERO));

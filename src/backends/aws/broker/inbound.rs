@@ -143,3 +143,49 @@ impl Inbound {
             .send_if_modified(|heard| std::mem::replace(heard, hears) != hears);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::BrokerUrl;
+    use crate::domain::Clock;
+    use crate::domain::topic::Hash;
+
+    fn inbound() -> Inbound {
+        Inbound::new(BrokerOptions {
+            url: BrokerUrl::parse("mqtt://127.0.0.1").unwrap(),
+            login: None,
+            presign: None,
+            tls: None,
+            client_id: "node".into(),
+            hash: Hash::WithParent,
+            patience: Duration::from_secs(1),
+            hold_bytes: 1 << 20,
+            packet_bytes: 1 << 20,
+            max_subscriptions: 10,
+            clock: Clock::start(),
+        })
+    }
+
+    #[test]
+    fn a_node_hears_when_everything_is_answered_again() {
+        let (inbound, filter) = (inbound(), TopicFilter::parse("a").unwrap());
+        let hears = inbound.hears();
+        let connect = || {
+            inbound.lock().begin(false);
+            inbound.look();
+        };
+        connect();
+        assert!(*hears.borrow(), "there is nothing to hear yet");
+        let _told = inbound.subscribe(&filter).unwrap();
+        assert!(*hears.borrow(), "nobody was told that it stands");
+        connect();
+        assert!(!*hears.borrow());
+        assert!(inbound.lock().next().is_some());
+        assert!(!*hears.borrow(), "it is asked for and not answered");
+        inbound.answered(vec![Ok(())]);
+        assert!(*hears.borrow());
+    }
+}

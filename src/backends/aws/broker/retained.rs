@@ -307,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn it_is_not_over_as_long_as_something_comes() {
+        let mut fetches = Fetches::new(Hash::WithParent);
+        let now = Instant::now();
+        let (to, mut from) = mpsc::channel(8);
+        fetches.add(&filter("a/#"), to);
+        fetches.next().unwrap();
+        fetches.answered(None, now);
+        fetches.arrived(&retained("a/b"), now + QUIET / 2);
+        assert!(!fetches.tick(now + QUIET));
+        fetches.arrived(&retained("a/c"), now + QUIET);
+        assert!(!fetches.tick(now + QUIET * 3 / 2));
+        assert!(fetches.tick(now + QUIET * 2));
+        assert_eq!(topics(&mut from), ["a/b", "a/c"]);
+    }
+
+    #[test]
     fn after_a_break_it_is_asked_again_and_everything_comes_once() {
         let mut fetches = Fetches::new(Hash::WithParent);
         let now = Instant::now();

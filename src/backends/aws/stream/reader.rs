@@ -337,3 +337,21 @@ fn give_up(record: &Record, error: &StoreError) {
     tracing::error!(record, %error, "a record is given up: its message is not everywhere that it should be");
     metrics::counter!("fanfare_stream_records_given_up_total").increment(1);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_help_itself_is_never_given_up() {
+        for (error, expected) in [
+            (StoreError::Failed("denied".into()), true),
+            (StoreError::Corrupt("a row".into()), true),
+            (StoreError::Full("a queue".into()), false),
+            (StoreError::Unavailable("throttled".into()), false),
+            (StoreError::Overloaded, false),
+        ] {
+            assert_eq!(is_for_good(&error), expected, "{error}");
+        }
+    }
+}
