@@ -94,7 +94,7 @@ pub const ALL: &[Step] = &[
     Step {
         name: "aws",
         about: "the aws backend on ElasticMQ, DynamoDB Local and moto",
-        minutes: 15,
+        minutes: 20,
         run: aws::run,
     },
     Step {
