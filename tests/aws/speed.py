@@ -12,7 +12,7 @@ import re
 import statistics
 import time
 
-from conftest import Cluster
+from cluster import Cluster
 
 ROUNDS = 3
 RECORDS = 500

@@ -196,11 +196,13 @@ pub fn run(env: &Env) -> Result<String> {
     tools::run(env, &mut cargo)?;
     let build = ["build", "--locked", "--bin", "fanfare"];
     tools::run(env, &mut tools::cargo(env, &build))?;
-    for (name, requirements, arguments) in [
+    let suites = [
         ("py", "tests/python/requirements.txt", AWS_ITSELF),
         ("py", "tests/python/requirements.txt", SCENARIOS),
         ("deploy", "tests/deploy/requirements.txt", DEPLOY),
-    ] {
+    ];
+    let mut commands = Vec::new();
+    for (name, requirements, arguments) in suites {
         let python = tools::python(env, name, Path::new(requirements))?;
         let mut pytest = Command::new(python);
         pytest
@@ -210,8 +212,22 @@ pub fn run(env: &Env) -> Result<String> {
             .env("FANFARE_BIN", env.server())
             .env("FANFARE_BACKEND", "aws")
             .envs(variables.clone());
-        tools::run(env, &mut pytest)?;
+        commands.push(pytest);
     }
+    // At the same time: each has nodes and tables of its own, and mostly they wait.
+    thread::scope(|scope| {
+        let running: Vec<_> = commands
+            .iter_mut()
+            .map(|pytest| scope.spawn(|| tools::run(env, pytest)))
+            .collect();
+        let ended = running.into_iter().map(|suite| {
+            let ended = suite.join();
+            ended.unwrap_or_else(|_| bail!("a suite's thread panicked"))
+        });
+        // All of them end before the first failure is told.
+        let ended: Vec<Result<()>> = ended.collect();
+        ended.into_iter().collect::<Result<()>>()
+    })?;
     Ok(format!("on {}, {}", services.names(), brokers.names()))
 }
 
