@@ -8,11 +8,15 @@ those servers.
 
 import itertools
 import json
+import pathlib
 import re
 import statistics
+import sys
 import time
 
-from cluster import Cluster
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
+
+from cluster import Cluster  # noqa: E402
 
 ROUNDS = 3
 RECORDS = 500
