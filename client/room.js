@@ -11,6 +11,8 @@ const QOS1 = 1, NO_LOCAL = 4;
 const TYPING_EVERY_MS = 3000;
 const TYPING_FOR_MS = 5000;
 const ANSWER_MS = 5000;
+/** So much can be asked for (PROTOCOL.md). */
+const MOST = 1000;
 /** So many ids of messages are remembered, so that one that was sent twice is told once. */
 const IDS = 500;
 
@@ -126,8 +128,9 @@ export class Room extends Emitter {
 
   /** Subscribes from where we are. @param {number} last @returns {Promise<any>} */
   async #recover(last) {
+    // Where nothing had been said there was no place to go on from: all that was said since is missed.
     /** @type {import("./packets.js").Pairs} */
-    const user = [["history-last", `${last}`]];
+    const user = [["history-last", `${this.#empty ? MOST : last}`]];
     if (this.position) user.push(["since-epoch", this.position.epoch], ["since-offset", `${this.position.offset}`]);
     this.#waiting = true;
     clearTimeout(this.#patience);

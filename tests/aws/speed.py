@@ -45,7 +45,9 @@ class Measured:
     def dispatched(self):
         """Messages so far."""
         text = self.node.raw("GET", "/metrics").text
-        return int(re.search(r"^fanfare_messages_dispatched_total (\d+)", text, re.MULTILINE)[1])
+        # There is no such line before the first.
+        found = re.search(r"^fanfare_messages_dispatched_total (\d+)", text, re.MULTILINE)
+        return int(found[1]) if found else 0
 
     def measure(self, what, least, load, prepare=lambda: None):
         """Runs `load` several times, after `prepare`. It answers how many messages, or receipts, and how many a second."""

@@ -93,6 +93,23 @@ describe("what is said", () => {
     assert.deepEqual(heard.map(({ replayed }) => replayed), [false, true, true, true, true, true, false]);
   });
 
+  test("who was alone where nothing had been said misses nothing of what is said meanwhile, however much", async (t) => {
+    const proxy = await startProxy(t, server.ports.http);
+    const [ada, bob] = [await person(t, { url: proxy.url, transport: "mqtt" }), await person(t)];
+    const name = freshRoom();
+    const [one, two] = [await ada.join(name), await bob.join(name)];
+    const near = hear(one);
+    proxy.closed = true;
+    proxy.cut();
+    // More than is shown to somebody who comes for the first time.
+    const said = Array.from({ length: 80 }, (_, n) => n);
+    for (const n of said) await two.publish(n);
+    proxy.closed = false;
+    await until(() => (ada.retry(), near.length >= 80));
+    assert.deepEqual(texts(near), said);
+    assert.deepEqual([one.recovery.recovered, one.recovery.missed], [true, 80]);
+  });
+
   test("a page that was loaded again goes on where it was; one from another time is told so", async (t) => {
     const [ada, bob] = [await person(t), await person(t)];
     const name = freshRoom();

@@ -214,20 +214,8 @@ pub fn run(env: &Env) -> Result<String> {
             .envs(variables.clone());
         commands.push(pytest);
     }
-    // At the same time: each has nodes and tables of its own, and mostly they wait.
-    thread::scope(|scope| {
-        let running: Vec<_> = commands
-            .iter_mut()
-            .map(|pytest| scope.spawn(|| tools::run(env, pytest)))
-            .collect();
-        let ended = running.into_iter().map(|suite| {
-            let ended = suite.join();
-            ended.unwrap_or_else(|_| bail!("a suite's thread panicked"))
-        });
-        // All of them end before the first failure is told.
-        let ended: Vec<Result<()>> = ended.collect();
-        ended.into_iter().collect::<Result<()>>()
-    })?;
+    // Each has nodes and tables of its own.
+    tools::run_together(env, &mut commands)?;
     Ok(format!("on {}, {}", services.names(), brokers.names()))
 }
 

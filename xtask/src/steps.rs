@@ -243,15 +243,18 @@ fn deny(env: &Env) -> Result<String> {
 fn py(env: &Env) -> Result<String> {
     // For mosquitto_pub and mosquitto_sub.
     tools::mosquitto(env)?;
-    pytest(env, &python(env, "py", "requirements.txt")?, &[])
+    let python = python(env, "py", "requirements.txt")?;
+    build_server(env)?;
+    let mut halves = ["sqs_query", "not sqs_query"].map(|cases| pytest(env, &python, cases));
+    tools::run_together(env, &mut halves)?;
+    silent()
 }
 
 fn py_legacy(env: &Env) -> Result<String> {
-    pytest(
-        env,
-        &python(env, "py-legacy", "requirements-legacy.txt")?,
-        &["-m", "sqs_query"],
-    )
+    let python = python(env, "py-legacy", "requirements-legacy.txt")?;
+    build_server(env)?;
+    tools::run(env, &mut pytest(env, &python, "sqs_query"))?;
+    silent()
 }
 
 /// The interpreter with the packages that `tests/python/REQUIREMENTS` pins.
@@ -259,19 +262,14 @@ fn python(env: &Env, name: &str, requirements: &str) -> Result<std::path::PathBu
     tools::python(env, name, &Path::new("tests/python").join(requirements))
 }
 
-fn pytest(env: &Env, python: &Path, arguments: &[&str]) -> Result<String> {
-    build_server(env)?;
+/// Those of the cases in `tests/python` with these marks.
+fn pytest(env: &Env, python: &Path, marks: &str) -> Command {
     let mut command = Command::new(python);
     command
-        .args(["-m", "pytest", "tests/python", "-q"])
-        .args(arguments);
-    tools::run(
-        env,
-        command
-            .current_dir(&env.root)
-            .env("FANFARE_BIN", env.server()),
-    )?;
-    silent()
+        .args(["-m", "pytest", "tests/python", "-q", "-m", marks])
+        .current_dir(&env.root)
+        .env("FANFARE_BIN", env.server());
+    command
 }
 
 fn node(env: &Env) -> Result<String> {

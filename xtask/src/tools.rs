@@ -45,6 +45,23 @@ pub fn cargo(env: &Env, arguments: &[&str]) -> Command {
     command
 }
 
+/// Runs commands at the same time: suites that do not know of each other, and mostly wait. All of them end before a failure is
+/// told.
+pub fn run_together(env: &Env, commands: &mut [Command]) -> Result<()> {
+    thread::scope(|scope| {
+        let running: Vec<_> = commands
+            .iter_mut()
+            .map(|command| scope.spawn(|| run(env, command)))
+            .collect();
+        let ended = running.into_iter().map(|one| {
+            let ended = one.join();
+            ended.unwrap_or_else(|_| bail!("the thread of a command panicked"))
+        });
+        let ended: Vec<Result<()>> = ended.collect();
+        ended.into_iter().collect()
+    })
+}
+
 /// Runs a command with its output on our terminal; anything but success is an error that names it. At the deadline it
 /// is ended together with everything it started: a server that hangs must not hang the run.
 pub fn run(env: &Env, command: &mut Command) -> Result<()> {
@@ -270,6 +287,29 @@ mod tests {
         check("v8", Some(8));
         check("20.1.0", None);
         check("", None);
+    }
+
+    #[test]
+    fn commands_that_run_together_all_end_before_a_failure_is_told() {
+        let env = Env {
+            deadline: Some(Instant::now() + Duration::from_secs(20)),
+            ..Env::find()
+        };
+        let told = std::env::temp_dir().join(format!("xtask-together-{}", std::process::id()));
+        let shell = |script: String| {
+            let mut command = Command::new("sh");
+            command.args(["-c", &script]);
+            command
+        };
+        // The first does not end before the second has begun.
+        let told_of = told.display();
+        let fails = shell(format!(
+            "until [ -e {told_of} ]; do sleep 0.1; done; exit 3"
+        ));
+        let tells = shell(format!("touch {told_of}"));
+        let outcome = run_together(&env, &mut [fails, tells]);
+        assert!(outcome.unwrap_err().to_string().contains("exit status: 3"));
+        fs::remove_file(&told).unwrap();
     }
 
     #[test]
