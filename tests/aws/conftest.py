@@ -12,6 +12,15 @@ from brokers import Mosquitto, Nats  # noqa: E402
 from cluster import COGNITO, MADE, SETTINGS, Cluster, client, command, run, url_of  # noqa: E402, F401 (tests import them from here)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nodes_of_all_tests_do_only_what_their_policy_allows():
+    """What one test would miss, others may do."""
+    yield
+    from test_permissions import allowed_operations
+
+    assert MADE and MADE <= allowed_operations(), f"not in deploy/aws/policies/node.json: {MADE - allowed_operations()}"
+
+
 @pytest.fixture
 def cluster(start):
     """Tables of this test's own, and nodes on them. They end before the brokers do."""

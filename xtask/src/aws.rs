@@ -20,7 +20,8 @@ const START: Duration = Duration::from_secs(60);
 
 /// What pytest runs: what is the `aws` backend's own; the scenarios that hold on both backends, but for those that take
 /// long and for what no backend is asked about; and the files in `deploy/aws`.
-const AWS_ITSELF: &[&str] = &["tests/aws"];
+const TOPICS: &[&str] = &["tests/aws", "-k", "topic or broker or stream"];
+const AWS_ITSELF: &[&str] = &["tests/aws", "-k", "not (topic or broker or stream)"];
 const SCENARIOS: &[&str] = &["tests/python", "-m", "not slow and not bad_input"];
 const DEPLOY: &[&str] = &["tests/deploy"];
 
@@ -197,6 +198,7 @@ pub fn run(env: &Env) -> Result<String> {
     let build = ["build", "--locked", "--bin", "fanfare"];
     tools::run(env, &mut tools::cargo(env, &build))?;
     let suites = [
+        ("py", "tests/python/requirements.txt", TOPICS),
         ("py", "tests/python/requirements.txt", AWS_ITSELF),
         ("py", "tests/python/requirements.txt", SCENARIOS),
         ("deploy", "tests/deploy/requirements.txt", DEPLOY),
