@@ -37,6 +37,9 @@ def test_a_broker_that_is_killed_loses_nothing_that_was_acknowledged(cluster, br
         assert len(acknowledged) <= before + 1, "acknowledged by nobody"
         broker.start()
         until(lambda: len(acknowledged) > before + 20, within=30)
+        # The other node may need longer to come back.
+        until(lambda: metric(b, "fanfare_broker_gaps_total") == 1, within=30)
+        time.sleep(1)
         stop.set()
         thread.join()
         assert not refused, "the broker was away for less than patience lasts"
